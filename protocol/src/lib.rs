@@ -1,0 +1,8 @@
+//! The words Balas speaks: RESP2 and RESP3, inline commands, hash slots, redirects and error texts.
+//!
+//! **Invariant:** this crate knows no key's value and does no IO. Bytes come in as slices and leave in
+//! buffers the caller owns.
+
+pub mod slot;
+
+pub use slot::{SLOT_COUNT, Slot, slot_of};
