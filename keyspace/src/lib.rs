@@ -1,1 +1,9 @@
-//! To be written.
+//! The keyspace: values and their encodings, slot tables, expiry, eviction, snapshots, side tables.
+//!
+//! **Invariant:** no IO, no clock, no randomness of its own. Time comes in as milliseconds since the Unix
+//! epoch, randomness as a generator the caller seeds.
+
+pub mod object;
+pub mod types;
+
+pub use object::{Object, Type};
