@@ -207,6 +207,15 @@ impl<T: Item> Table<T> {
         (begin + width) & ((1 << POSITION_BITS) - 1)
     }
 
+    /// The first item that `fits`, looked for from the bucket at `cursor` on, once around.
+    pub fn find_from(&self, cursor: u64, fits: impl Fn(&T) -> bool) -> Option<&T> {
+        let root = self.root.as_ref()?;
+        let (count, from) =
+            (root.bucket_count(), root.index_of(hash_at(cursor & ((1 << POSITION_BITS) - 1))));
+        let mut buckets = (from..count).chain(0..from);
+        buckets.find_map(|index| root.bucket(index).chain_items().find(|item| fits(item)))
+    }
+
     /// An item drawn with the same chance as any other, as far as overflow chains are short.
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<&T> {
         /// Places a bucket is taken to have, most of them free: a draw that hits none is repeated.
@@ -224,8 +233,7 @@ impl<T: Item> Table<T> {
             }
         }
         // But what if the hash has put all items into few buckets? Then the nearest one will do.
-        let from = rng.usize(..count);
-        (from..count).chain(0..from).find_map(|index| root.bucket(index).chain_items().next())
+        self.find_from(rng.u64(..), |_| true)
     }
 }
 
@@ -237,7 +245,7 @@ fn fingerprint(hash: u64) -> u8 {
 
 /// Where a hash is on the line that [`Table::scan`] walks.
 #[inline]
-fn position(hash: u64) -> u64 {
+pub(crate) fn position(hash: u64) -> u64 {
     hash.reverse_bits() >> (64 - POSITION_BITS)
 }
 
