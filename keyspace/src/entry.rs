@@ -179,7 +179,7 @@ impl Entry {
         }
     }
 
-    /// The 24 bits that [`crate::evict`] reads as LRU clock or LFU counter.
+    /// The 24 bits that [`crate::access`] reads as LRU clock or LFU counter.
     #[inline]
     pub fn access(&self) -> u32 {
         let header = self.header();

@@ -3,9 +3,12 @@
 //! **Invariant:** no IO, no clock, no randomness of its own. Time comes in as milliseconds since the Unix
 //! epoch, randomness as a generator the caller seeds.
 
+pub mod access;
 pub mod census;
 pub mod db;
 pub mod entry;
+pub mod evict;
+pub mod expire;
 pub mod hash;
 pub mod object;
 pub mod side;
