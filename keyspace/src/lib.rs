@@ -3,6 +3,8 @@
 //! **Invariant:** no IO, no clock, no randomness of its own. Time comes in as milliseconds since the Unix
 //! epoch, randomness as a generator the caller seeds.
 
+pub mod intset;
+pub mod listpack;
 pub mod object;
 pub mod types;
 

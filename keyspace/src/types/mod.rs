@@ -1,1 +1,29 @@
 //! One folder per type. A type owns its encodings: commands see operations, never a listpack.
+
+pub mod number;
+
+use std::fmt;
+
+/// Bytes that are not the encoding they claim to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Corrupt {
+    /// Where in the bytes the trouble was met.
+    pub offset: usize,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "corrupt encoding at offset {}", self.offset)
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+/// Makes room for `extra_bytes` more. Small collections stay tight; large ones get an eighth to grow into.
+pub(crate) fn grow_for(bytes: &mut Vec<u8>, extra_bytes: usize) {
+    let needed = bytes.len() + extra_bytes;
+    if needed > bytes.capacity() {
+        let roomy = (needed + needed / 8).next_multiple_of(8);
+        bytes.reserve_exact(roomy - bytes.len());
+    }
+}
