@@ -302,6 +302,11 @@ impl Listpack {
     pub fn iter_through(&self, pos: Pos) -> Iter<'_> {
         Iter { back: self.after(pos), ..self.iter() }
     }
+
+    /// From the element at `first` up to and including the one at `last`.
+    pub fn iter_between(&self, first: Pos, last: Pos) -> Iter<'_> {
+        Iter { bytes: &self.bytes, front: first.offset(), back: self.after(last) }
+    }
 }
 
 impl<'a> IntoIterator for &'a Listpack {

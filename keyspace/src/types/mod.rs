@@ -1,6 +1,10 @@
 //! One folder per type. A type owns its encodings: commands see operations, never a listpack.
 
+mod limits;
+pub mod list;
 pub mod number;
+
+pub use limits::Limits;
 
 use std::fmt;
 
@@ -26,4 +30,15 @@ pub(crate) fn grow_for(bytes: &mut Vec<u8>, extra_bytes: usize) {
         let roomy = (needed + needed / 8).next_multiple_of(8);
         bytes.reserve_exact(roomy - bytes.len());
     }
+}
+
+/// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
+#[cfg(test)]
+pub(crate) fn test_config() -> proptest::test_runner::Config {
+    let mut config = proptest::test_runner::Config::default();
+    config.failure_persistence = None;
+    if matches!(config.rng_seed, proptest::test_runner::RngSeed::Random) {
+        config.rng_seed = proptest::test_runner::RngSeed::Fixed(0x6261_6c61_735f_7479);
+    }
+    config
 }

@@ -165,6 +165,8 @@ fn long_double_edges() {
 }
 
 proptest! {
+    #![proptest_config(crate::types::test_config())]
+
     #[test]
     fn integer_texts_round_trip(value: i64) {
         let text = value.to_string();
