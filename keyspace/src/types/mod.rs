@@ -1,8 +1,12 @@
 //! One folder per type. A type owns its encodings: commands see operations, never a listpack.
 
+pub mod hash;
 mod limits;
 pub mod list;
 pub mod number;
+mod pairs;
+mod random;
+pub mod set;
 
 pub use limits::Limits;
 
@@ -30,6 +34,11 @@ pub(crate) fn grow_for(bytes: &mut Vec<u8>, extra_bytes: usize) {
         let roomy = (needed + needed / 8).next_multiple_of(8);
         bytes.reserve_exact(roomy - bytes.len());
     }
+}
+
+/// What a block of `bytes` takes of an allocator: they hand out steps of 16.
+pub(crate) fn allocated(bytes: usize) -> usize {
+    bytes.next_multiple_of(16)
 }
 
 /// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
