@@ -10,6 +10,8 @@ pub mod entry;
 pub mod evict;
 pub mod expire;
 pub mod hash;
+pub mod intset;
+pub mod listpack;
 pub mod object;
 pub mod side;
 pub mod slot;

@@ -1,1 +1,53 @@
 //! One folder per type. A type owns its encodings: commands see operations, never a listpack.
+
+pub mod hash;
+mod limits;
+pub mod list;
+pub mod number;
+mod pairs;
+mod random;
+pub mod set;
+
+pub use limits::Limits;
+
+use std::fmt;
+
+/// Bytes that are not the encoding they claim to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Corrupt {
+    /// Where in the bytes the trouble was met.
+    pub offset: usize,
+}
+
+impl fmt::Display for Corrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "corrupt encoding at offset {}", self.offset)
+    }
+}
+
+impl std::error::Error for Corrupt {}
+
+/// Makes room for `extra_bytes` more. Small collections stay tight; large ones get an eighth to grow into.
+pub(crate) fn grow_for(bytes: &mut Vec<u8>, extra_bytes: usize) {
+    let needed = bytes.len() + extra_bytes;
+    if needed > bytes.capacity() {
+        let roomy = (needed + needed / 8).next_multiple_of(8);
+        bytes.reserve_exact(roomy - bytes.len());
+    }
+}
+
+/// What a block of `bytes` takes of an allocator: they hand out steps of 16.
+pub(crate) fn allocated(bytes: usize) -> usize {
+    bytes.next_multiple_of(16)
+}
+
+/// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
+#[cfg(test)]
+pub(crate) fn test_config() -> proptest::test_runner::Config {
+    let mut config = proptest::test_runner::Config::default();
+    config.failure_persistence = None;
+    if matches!(config.rng_seed, proptest::test_runner::RngSeed::Random) {
+        config.rng_seed = proptest::test_runner::RngSeed::Fixed(0x6261_6c61_735f_7479);
+    }
+    config
+}
