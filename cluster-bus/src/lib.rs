@@ -1,1 +1,4 @@
-//! To be written.
+pub mod flags;
+pub mod id;
+pub mod slot_set;
+pub mod wire;
