@@ -358,7 +358,10 @@ mod tests {
         let conf = NodesConf::parse(seven_zero().as_bytes(), false).unwrap();
         assert_eq!((conf.current_epoch, conf.last_vote_epoch, conf.saw_vars), (Epoch(4), Epoch(3), true));
         let me = &conf.nodes[1];
-        assert_eq!((me.hostname.as_str(), me.address.tcp_port, me.address.bus_port), ("abc.example", 30001, 31001));
+        assert_eq!(
+            (me.hostname.as_str(), me.address.tcp_port, me.address.bus_port),
+            ("abc.example", 30001, 31001)
+        );
         assert_eq!(me.slots.ranges(), [0..=5460, 7000..=7000]);
         assert_eq!((me.importing.len(), me.migrating.len(), me.shard), (1, 1, None));
         assert_eq!(conf.nodes[0].master.unwrap().as_str(), A);

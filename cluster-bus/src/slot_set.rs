@@ -20,7 +20,9 @@ pub fn bitmap_has(bits: &SlotBitmap, slot: Slot) -> bool {
 /// The slots of a bitmap in order.
 pub fn bitmap_slots(bits: &SlotBitmap) -> impl Iterator<Item = Slot> + '_ {
     bits.iter().enumerate().filter(|(_, byte)| **byte != 0).flat_map(|(i, &byte)| {
-        (0..8u16).filter(move |bit| byte & (1 << bit) != 0).filter_map(move |bit| Slot::new(i as u16 * 8 + bit))
+        (0..8u16)
+            .filter(move |bit| byte & (1 << bit) != 0)
+            .filter_map(move |bit| Slot::new(i as u16 * 8 + bit))
     })
 }
 

@@ -34,7 +34,13 @@ impl Machine {
 
     /// Follows a node that moved. Only what arrives on a link other than the one this side dialled says
     /// something new about the address.
-    pub(super) fn follow_address(&mut self, cx: &mut Cx<'_>, idx: NodeIdx, link: LinkId, header: &Header<'_>) {
+    pub(super) fn follow_address(
+        &mut self,
+        cx: &mut Cx<'_>,
+        idx: NodeIdx,
+        link: LinkId,
+        header: &Header<'_>,
+    ) {
         if self.nodes[idx].link == Some(link) || idx == self.me {
             return;
         }

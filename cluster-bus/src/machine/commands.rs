@@ -97,7 +97,8 @@ impl Machine {
     /// CLUSTER DELSLOTS and DELSLOTSRANGE: all or nothing, whoever owns them.
     pub fn del_slots(&mut self, cx: &mut Cx<'_>, slots: &[Slot]) -> Result<(), CommandError> {
         let free = |machine: &Machine, slot| machine.slots.owner(slot).is_none();
-        let error = |machine: &Machine, slot| free(machine, slot).then_some(CommandError::SlotUnassigned(slot));
+        let error =
+            |machine: &Machine, slot| free(machine, slot).then_some(CommandError::SlotUnassigned(slot));
         self.check_slots(slots, error)?;
         let start = cx.out.len();
         for slot in slots {

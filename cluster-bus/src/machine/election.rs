@@ -16,7 +16,7 @@ use crate::wire::Header;
 
 /// Lets the FAIL message reach the voters first.
 const FIXED_DELAY_MS: i64 = 500;
-const RANDOM_DELAY_MS: i64 = 500;
+const RANDOM_DELAY_MS: u32 = 500;
 /// Replicas with less data wait this much longer, per replica ahead of them.
 const RANK_DELAY_MS: i64 = 1000;
 /// A reason for not failing over is repeated in the log at most this often.
@@ -137,7 +137,8 @@ impl Machine {
         let (mut delay_ms, mut rank) = (0, 0);
         if !self.manual.is_active() {
             rank = self.rank();
-            delay_ms = FIXED_DELAY_MS + cx.rng.i64(..RANDOM_DELAY_MS) + rank as i64 * RANK_DELAY_MS;
+            delay_ms =
+                FIXED_DELAY_MS + i64::from(cx.rng.u32(..RANDOM_DELAY_MS)) + rank as i64 * RANK_DELAY_MS;
         }
         self.election.starts_ms = cx.now_ms + delay_ms;
         self.election.rank = rank;
@@ -163,10 +164,7 @@ impl Machine {
             let added_ms = (rank - self.election.rank) as i64 * RANK_DELAY_MS;
             self.election.starts_ms += added_ms;
             self.election.rank = rank;
-            notice(
-                cx,
-                format!("Replica rank updated to #{rank}, added {added_ms} milliseconds of delay."),
-            );
+            notice(cx, format!("Replica rank updated to #{rank}, added {added_ms} milliseconds of delay."));
         }
     }
 

@@ -27,12 +27,7 @@ impl Machine {
 
     /// Two masters with one epoch: the one with the smaller id moves on. The greatest id never moves, so
     /// this ends.
-    pub(super) fn resolve_epoch_collision(
-        &mut self,
-        cx: &mut Cx<'_>,
-        sender: NodeIdx,
-        header: &Header<'_>,
-    ) {
+    pub(super) fn resolve_epoch_collision(&mut self, cx: &mut Cx<'_>, sender: NodeIdx, header: &Header<'_>) {
         let (other, me) = (&self.nodes[sender], self.me());
         let collides = other.is_master()
             && me.is_master()
@@ -45,8 +40,7 @@ impl Machine {
         self.me_mut().config_epoch = self.current_epoch;
         self.todo.save_and_sync();
         let (label, epoch) = (self.label(sender), self.current_epoch);
-        let text =
-            format!("WARNING: configEpoch collision with node {label}. configEpoch set to {epoch}");
+        let text = format!("WARNING: configEpoch collision with node {label}. configEpoch set to {epoch}");
         log(cx, LogLevel::Verbose, text);
     }
 }

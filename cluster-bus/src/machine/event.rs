@@ -112,29 +112,55 @@ pub enum LogLevel {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Action {
     /// Write [`Machine::nodes_conf`](super::Machine::nodes_conf) to disk, before what follows.
-    SaveConfig { fsync: bool },
+    SaveConfig {
+        fsync: bool,
+    },
     /// Start to replicate from this node, or go on from its new address.
-    ReplicateFrom { node: NodeId, ip: NodeIp, port: u16 },
+    ReplicateFrom {
+        node: NodeId,
+        ip: NodeIp,
+        port: u16,
+    },
     /// Stop replicating and accept writes.
     BecomeMaster,
     /// Drop the whole dataset (a replica was reset).
     FlushData,
     /// Hold writes for a manual failover until the time given or [`Action::ResumeWrites`], and answer with
     /// [`Event::WritesPaused`] once none runs any more.
-    PauseWrites { until_ms: i64 },
+    PauseWrites {
+        until_ms: i64,
+    },
     ResumeWrites,
     /// Slots this node no longer owns: delete the keys it still has there.
-    DeleteSlotKeys { slots: Vec<Slot> },
+    DeleteSlotKeys {
+        slots: Vec<Slot>,
+    },
     /// Take a new [`RoutingTable`](crate::RoutingTable).
     RoutingChanged,
     /// Dial a node. Answer with `LinkUp`, `ConnectRefused` or `LinkDown`.
-    Connect { link: LinkId, ip: NodeIp, bus_port: u16 },
-    Send { link: LinkId, frame: Arc<[u8]> },
+    Connect {
+        link: LinkId,
+        ip: NodeIp,
+        bus_port: u16,
+    },
+    Send {
+        link: LinkId,
+        frame: Arc<[u8]>,
+    },
     /// Close the link; no event is expected.
-    Close { link: LinkId },
+    Close {
+        link: LinkId,
+    },
     /// A peer published: deliver to local subscribers.
-    DeliverPublish { channel: Vec<u8>, message: Vec<u8>, sharded: bool },
-    Log { level: LogLevel, text: String },
+    DeliverPublish {
+        channel: Vec<u8>,
+        message: Vec<u8>,
+        sharded: bool,
+    },
+    Log {
+        level: LogLevel,
+        text: String,
+    },
 }
 
 impl Action {

@@ -27,7 +27,7 @@ impl Machine {
             }
             self.send_heartbeat(cx, link, Heartbeat::Pong);
         }
-        if !link.is_incoming() && !self.introduced(cx, link, sender, header) {
+        if !link.is_incoming() && !self.introduced(cx, link, sender, header, extensions) {
             return;
         }
         let Some(sender) = sender else { return };
@@ -90,10 +90,13 @@ impl Machine {
         link: LinkId,
         sender: Option<NodeIdx>,
         header: &Header<'_>,
+        extensions: &[Extension<'_>],
     ) -> bool {
         let Some(idx) = self.links.get(link).and_then(|entry| entry.node) else { return false };
         if self.nodes[idx].in_handshake() {
-            self.finish_handshake(cx, link, idx, sender, header);
+            if self.finish_handshake(cx, link, idx, sender, header) {
+                self.note_dialect(Some(idx), extensions);
+            }
             return false;
         }
         if self.nodes[idx].id == header.sender {
@@ -111,6 +114,7 @@ impl Machine {
         false
     }
 
+    /// The node met gives its name. False when it turns out to be known already.
     fn finish_handshake(
         &mut self,
         cx: &mut Cx<'_>,
@@ -118,15 +122,17 @@ impl Machine {
         idx: NodeIdx,
         sender: Option<NodeIdx>,
         header: &Header<'_>,
-    ) {
+    ) -> bool {
         if sender.is_some() || header.sender == self.me().id {
             if let Some(sender) = sender {
                 let label = self.label(sender);
-                let text = format!("Handshake: we already know node {label}, updating the address if needed.");
+                let text =
+                    format!("Handshake: we already know node {label}, updating the address if needed.");
                 log(cx, LogLevel::Verbose, text);
                 self.follow_address(cx, sender, link, header);
             }
-            return self.delete_node(cx, idx);
+            self.delete_node(cx, idx);
+            return false;
         }
         log(cx, LogLevel::Debug, format!("Handshake with node {} completed.", header.sender));
         self.nodes.rename(idx, header.sender);
@@ -138,6 +144,7 @@ impl Machine {
         node.seen_alive = true;
         self.todo.save();
         self.todo.routing = true;
+        true
     }
 
     /// The wish not to be promoted changes at any time, and counts in the ranks of its fellow replicas.

@@ -162,10 +162,7 @@ impl Machine {
             let offset = header.repl_offset;
             self.manual.master_offset = Some(offset);
             self.todo.manual = true;
-            notice(
-                cx,
-                format!("Received replication offset for paused master manual failover: {offset}"),
-            );
+            notice(cx, format!("Received replication offset for paused master manual failover: {offset}"));
         }
     }
 
@@ -177,10 +174,7 @@ impl Machine {
         if ready {
             self.manual.can_start = true;
             self.todo.failover = true;
-            notice(
-                cx,
-                "All master replication stream processed, manual failover can start.".to_owned(),
-            );
+            notice(cx, "All master replication stream processed, manual failover can start.".to_owned());
         }
     }
 }

@@ -96,10 +96,7 @@ impl Machine {
     /// Gives up slots and master because another node rules them now.
     pub(super) fn follow_new_owner(&mut self, cx: &mut Cx<'_>, owner: NodeIdx) {
         let label = self.label(owner);
-        notice(
-            cx,
-            format!("Configuration change detected. Reconfiguring myself as a replica of {label}"),
-        );
+        notice(cx, format!("Configuration change detected. Reconfiguring myself as a replica of {label}"));
         self.follow_master(cx, owner);
     }
 

@@ -63,7 +63,8 @@ impl Machine {
         });
         if let Some(owner) = stronger {
             let (about, to) = (self.nodes[owner].id, self.nodes[sender].id);
-            let text = format!("Node {to} has old slots configuration, sending an UPDATE message about {about}");
+            let text =
+                format!("Node {to} has old slots configuration, sending an UPDATE message about {about}");
             log(cx, LogLevel::Verbose, text);
             self.send_update(cx, sender, owner);
         }
@@ -118,8 +119,7 @@ impl Machine {
             self.follow_new_owner(cx, claimer);
         } else if let Some(grandmaster) = grandmaster.filter(|idx| *idx != self.me) {
             let label = self.label(grandmaster);
-            let text =
-                format!("I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {label}");
+            let text = format!("I'm a sub-replica! Reconfiguring myself as a replica of grandmaster {label}");
             notice(cx, text);
             self.follow_master(cx, grandmaster);
         } else if !lost_by_me.is_empty() {

@@ -86,7 +86,8 @@ impl Machine {
         let timeout_ms = self.config.node_timeout_ms;
         let ping_delay_ms = cx.now_ms - node.ping_sent_ms;
         let data_delay_ms = cx.now_ms - node.data_received_ms;
-        let silent = node.ping_sent_ms != 0 && ping_delay_ms > timeout_ms / 2 && data_delay_ms > timeout_ms / 2;
+        let silent =
+            node.ping_sent_ms != 0 && ping_delay_ms > timeout_ms / 2 && data_delay_ms > timeout_ms / 2;
         if let Some(link) = node.link {
             let (up, created_ms) = self.links.get(link).map_or((false, 0), |l| (l.up, l.created_ms));
             let age_ms = cx.now_ms - created_ms;

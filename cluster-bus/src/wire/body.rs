@@ -156,7 +156,8 @@ fn decode_heartbeat<'a>(kind: Heartbeat, shape: &Shape, frame: &'a [u8]) -> Resu
     if frame.len() < after_gossip {
         return Err(WireError::LengthMismatch { len: frame.len(), expected: after_gossip });
     }
-    let gossip = (0..count).map(|i| Gossip::decode(frame, HEADER_LEN + i * GOSSIP_LEN)).collect::<Result<_, _>>()?;
+    let gossip =
+        (0..count).map(|i| Gossip::decode(frame, HEADER_LEN + i * GOSSIP_LEN)).collect::<Result<_, _>>()?;
     let mut extensions = Vec::new();
     let mut at = after_gossip;
     for _ in 0..shape.extensions.unwrap_or(0) {

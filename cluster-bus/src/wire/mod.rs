@@ -121,10 +121,11 @@ impl<'a> Message<'a> {
 
 /// Reads big-endian integers and fixed fields at checked offsets.
 pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<&[u8; N], WireError> {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk::<N>())
-        .ok_or(WireError::Truncated { at, need: N, len: bytes.len() })
+    bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(WireError::Truncated {
+        at,
+        need: N,
+        len: bytes.len(),
+    })
 }
 
 pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Result<u16, WireError> {

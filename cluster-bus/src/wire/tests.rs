@@ -21,8 +21,9 @@ fn node_id() -> impl Strategy<Value = NodeId> {
 }
 
 fn slots() -> impl Strategy<Value = &'static crate::slot_set::SlotBitmap> {
-    proptest::collection::vec(0u16..16384, 0..20)
-        .prop_map(|slots| leak(Box::new(*slots.into_iter().filter_map(Slot::new).collect::<SlotSet>().bitmap())))
+    proptest::collection::vec(0u16..16384, 0..20).prop_map(|slots| {
+        leak(Box::new(*slots.into_iter().filter_map(Slot::new).collect::<SlotSet>().bitmap()))
+    })
 }
 
 fn ip() -> impl Strategy<Value = NodeIp> {
@@ -80,15 +81,24 @@ fn body() -> impl Strategy<Value = Body<'static>> {
         (kind, proptest::collection::vec(gossip(), 0..8), proptest::collection::vec(extension(), 0..5))
             .prop_map(|(kind, gossip, extensions)| Body::Heartbeat { kind, gossip, extensions }),
         node_id().prop_map(|node| Body::Fail { node }),
-        (bytes(50), bytes(200), any::<bool>())
-            .prop_map(|(channel, message, sharded)| Body::Publish { channel, message, sharded }),
+        (bytes(50), bytes(200), any::<bool>()).prop_map(|(channel, message, sharded)| Body::Publish {
+            channel,
+            message,
+            sharded
+        }),
         Just(Body::AuthRequest),
         Just(Body::AuthAck),
         Just(Body::MfStart),
-        (any::<u64>(), node_id(), slots())
-            .prop_map(|(e, node, slots)| Body::Update { config_epoch: Epoch(e), node, slots }),
-        (any::<[u8; 8]>(), any::<u8>(), bytes(100))
-            .prop_map(|(module, kind, payload)| Body::Module { module, kind, payload }),
+        (any::<u64>(), node_id(), slots()).prop_map(|(e, node, slots)| Body::Update {
+            config_epoch: Epoch(e),
+            node,
+            slots
+        }),
+        (any::<[u8; 8]>(), any::<u8>(), bytes(100)).prop_map(|(module, kind, payload)| Body::Module {
+            module,
+            kind,
+            payload
+        }),
     ]
 }
 

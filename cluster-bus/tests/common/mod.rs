@@ -228,6 +228,15 @@ impl Live {
         self.connections.insert(link, connection);
     }
 
+    /// What the machine logged.
+    pub fn log(&self) -> String {
+        let line = |action: &Action| match action {
+            Action::Log { level, text } => Some(format!("{level:?} {text}\n")),
+            _ => None,
+        };
+        self.seen.iter().filter_map(line).collect()
+    }
+
     /// Moves whatever can be moved without waiting.
     pub fn poll(&mut self) {
         while let Ok((stream, peer)) = self.listener.accept() {
@@ -301,7 +310,8 @@ pub fn drive_until(what: &str, nodes: &mut [Live], mut done: impl FnMut(&[Live])
         }
         if started.elapsed() > Duration::from_secs(40) {
             let views: Vec<String> = nodes.iter().map(|node| node.machine.nodes_text(false)).collect();
-            panic!("waited in vain until {what}\n{}", views.join("\n---\n"));
+            let logs: Vec<String> = nodes.iter().map(Live::log).collect();
+            panic!("waited in vain until {what}\n{}\n{}", views.join("\n---\n"), logs.join("\n---\n"));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
