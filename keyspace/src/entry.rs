@@ -536,22 +536,18 @@ impl Entry {
 }
 
 fn type_of(object: &Object) -> Type {
-    match object {
-        Object::Str(_) => Type::String,
-    }
+    object.type_of()
 }
 
 /// Bytes of heap behind an `Arc<Object>`: its counts, the object, and what that owns.
 fn object_bytes(object: &Object) -> usize {
-    let owned = match object {
-        Object::Str(text) => text.capacity(),
-    };
-    2 * WORD_BYTES + size_of::<Object>() + owned
+    2 * WORD_BYTES + size_of::<Object>() + object.memory_bytes()
 }
 
 fn as_string(object: &mut Object) -> Option<&mut Vec<u8>> {
     match object {
         Object::Str(text) => Some(text),
+        _ => None,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use crate::slot::Slot;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// An error reply without its leading `-` and trailing CRLF: a code word, a space, a text.
 ///
@@ -129,7 +128,7 @@ impl ReplyError {
     }
 
     /// The refusal of a client from elsewhere while protected mode is on and no password is set.
-    pub fn protected_mode(_from: IpAddr) -> ReplyError {
+    pub fn protected_mode() -> ReplyError {
         ReplyError::fixed(
             "DENIED Redis is running in protected mode because protected mode is enabled and no password is set \
              for the default user. In this mode connections are only accepted from the loopback interface. If you \

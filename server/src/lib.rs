@@ -1,1 +1,28 @@
-//! To be written.
+//! The server: event loops, command families, dispatch, configuration, replication, and the glue between the
+//! crates below.
+
+mod clock;
+mod cluster;
+mod commands;
+pub mod config;
+mod cron;
+mod evict;
+mod exec;
+mod gate;
+mod info;
+pub mod log;
+mod memory;
+mod net;
+mod notify;
+mod persist;
+pub mod process;
+mod replication;
+mod server;
+mod slowlog;
+mod stats;
+mod watch;
+mod write_log;
+
+/// The version of Redis whose behaviour this server has.
+pub const REDIS_VERSION: &str = "7.2.4";
+pub const BALAS_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,117 @@
+//! Routing: run it here, MOVED, ASK, or why not.
+
+use super::Routing;
+use crate::config::{Endpoint, Settings};
+use crate::exec::SessionFlags;
+use crate::exec::checks::Checked;
+use crate::exec::dispatch::Target;
+use crate::exec::spec::Flags;
+use cluster_bus::RouteNode;
+use protocol::{ReplyError, Slot};
+
+/// Checks that the keys of a command are in one slot and that this node may serve it.
+#[inline]
+pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
+    let slot = match c.target {
+        Target::None if !c.command.has(Flags::RUNS_QUEUE) => return Ok(()),
+        Target::One(slot) => Some(slot),
+        _ => one_slot(c)?,
+    };
+    let Some(slot) = slot else { return Ok(()) };
+    if routing.state_ok && routing.is_settled() && routing.is_mine(slot) {
+        return Ok(());
+    }
+    decide(routing, c, slot)
+}
+
+/// The one slot of all keys of the command, or of the transaction it is about to run.
+fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
+    let mut slot = None;
+    let mut crossed = false;
+    each_key(c, |key| {
+        let this = Slot::of(key);
+        crossed |= slot.is_some_and(|other| other != this);
+        slot = Some(this);
+    });
+    if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
+}
+
+fn each_key(c: &Checked<'_>, mut f: impl FnMut(&[u8])) {
+    match &c.session.multi {
+        Some(multi) if c.command.has(Flags::RUNS_QUEUE) => {
+            for (command, args) in &multi.queue {
+                let argv = args.as_argv();
+                // Arguments that do not add up name no keys; the handler will refuse them.
+                let _ = command.spec.each_key(argv, |pos, _| f(argv.get(pos)));
+            }
+        }
+        _ => {
+            let _ = c.command.spec.each_key(c.argv, |pos, _| f(c.argv.get(pos)));
+        }
+    }
+}
+
+#[cold]
+fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyError> {
+    let settings = &c.batch.settings;
+    let reads_only = match &c.session.multi {
+        Some(multi) if c.command.has(Flags::RUNS_QUEUE) => !multi.has_writes,
+        _ => c.command.has(Flags::READONLY),
+    };
+    if !routing.state_ok {
+        if !settings.cluster_allow_reads_when_down {
+            return Err(ReplyError::CLUSTER_DOWN);
+        }
+        if !reads_only {
+            return Err(ReplyError::CLUSTER_DOWN_READ_ONLY);
+        }
+    }
+    let Some(owner) = routing.owner(slot) else { return Err(ReplyError::CLUSTER_DOWN_UNBOUND) };
+    let mine = routing.is_mine(slot);
+    if mine && routing.migrating_to(slot).is_none() {
+        return Ok(());
+    }
+    if mine || (c.asking && routing.importing_from(slot).is_some()) {
+        let (present, absent) = count_keys(c, slot);
+        let target = routing.migrating_to(slot);
+        return match target {
+            // All keys are here still, or none is named.
+            Some(_) if absent == 0 => Ok(()),
+            Some(_) if present > 0 => Err(ReplyError::TRY_AGAIN),
+            Some(target) => Err(redirect(c, target, |host, port| ReplyError::ask(slot, host, port))),
+            None if absent > 0 && present + absent > 1 => Err(ReplyError::TRY_AGAIN),
+            None => Ok(()),
+        };
+    }
+    if c.session.is(SessionFlags::READONLY) && reads_only && routing.is_in_my_shard(slot) {
+        return Ok(());
+    }
+    Err(redirect(c, owner, |host, port| ReplyError::moved(slot, host, port)))
+}
+
+/// How many of the command's keys are in this node's dataset, and how many are not.
+fn count_keys(c: &Checked<'_>, slot: Slot) -> (usize, usize) {
+    let Some(db) = c.server.keyspace.db(0) else { return (0, 0) };
+    let guard = db.lock(slot);
+    let (mut present, mut absent) = (0, 0);
+    each_key(c, |key| {
+        let counter = if guard.get(key).is_some() { &mut present } else { &mut absent };
+        *counter += 1;
+    });
+    (present, absent)
+}
+
+fn redirect(c: &Checked<'_>, to: &RouteNode, error: impl Fn(&str, u16) -> ReplyError) -> ReplyError {
+    let port = to.address.tcp_port;
+    error(&endpoint(&c.batch.settings, to), port)
+}
+
+/// The name by which clients are told to reach a node.
+pub fn endpoint(settings: &Settings, node: &RouteNode) -> String {
+    match settings.cluster_preferred_endpoint {
+        Endpoint::Ip => node.address.ip.to_string(),
+        Endpoint::Hostname if node.hostname.is_empty() => "?".to_owned(),
+        Endpoint::Hostname => node.hostname.clone(),
+        Endpoint::Unknown => String::new(),
+    }
+}

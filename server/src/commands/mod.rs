@@ -1,0 +1,34 @@
+//! The command families. Each file ends in the table of its commands.
+
+/// `flags!(WRITE | FAST)`, `acl!(STRING)` and `key!(RO | ACCESS)`: sets of flags in a constant.
+macro_rules! flags {
+    ($($name:ident)|*) => { $crate::exec::spec::Flags::empty()$(.union($crate::exec::spec::Flags::$name))* };
+}
+macro_rules! acl {
+    ($($name:ident)|*) => { $crate::exec::spec::Acl::empty()$(.union($crate::exec::spec::Acl::$name))* };
+}
+macro_rules! key {
+    ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
+}
+
+mod connection;
+mod string;
+pub mod transactions;
+
+use crate::exec::spec::CommandSpec;
+
+/// What the families are written with.
+mod prelude {
+    pub use crate::exec::spec::{CommandSpec, Group, KeySpec};
+    pub use crate::exec::{Cx, SessionFlags};
+    pub use crate::notify::Classes;
+    pub use keyspace::{Entry, NewValue, Object, Type, ValueRef};
+    pub use protocol::{Args, ReplyError};
+
+    /// How a handler ends.
+    pub type Done = Result<(), ReplyError>;
+}
+
+/// Every family's table.
+pub const FAMILIES: &[&[CommandSpec]] =
+    &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];

@@ -1,0 +1,124 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+use super::prelude::*;
+use crate::exec::Session;
+use crate::exec::dispatch::{call, collect_places};
+use crate::exec::session::Multi;
+use crate::server::Server;
+use protocol::Slot;
+use std::sync::atomic::Ordering;
+
+fn multi(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    if cx.session.multi.is_some() {
+        return Err(ReplyError::NESTED_MULTI);
+    }
+    cx.session.multi = Some(Box::new(Multi::default()));
+    cx.reply.ok();
+    Ok(())
+}
+
+fn discard(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    if cx.session.multi.take().is_none() {
+        return Err(ReplyError::DISCARD_WITHOUT_MULTI);
+    }
+    unwatch(cx.server, cx.session);
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Runs the queue with the slots of all its keys locked, as one unit of the write log.
+fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    let Some(multi) = cx.session.multi.take() else { return Err(ReplyError::EXEC_WITHOUT_MULTI) };
+    if multi.aborted {
+        unwatch(cx.server, cx.session);
+        return Err(ReplyError::EXEC_ABORT);
+    }
+    if cx.world.is_none() {
+        let mut places = Vec::new();
+        for (command, args) in &multi.queue {
+            collect_places(command, args.as_argv(), cx.session.db, &mut places);
+        }
+        places.extend(cx.session.watched.iter().map(|(db, key)| (*db, Slot::of(key))));
+        cx.keys.lock_many(&mut places);
+    }
+    let broken = cx.session.watch_broken.load(Ordering::Acquire) || watched_key_expired(cx);
+    forget_watched(cx);
+    if broken {
+        cx.reply.null_array();
+        return Ok(());
+    }
+    cx.in_transaction = true;
+    cx.reply.array(multi.queue.len());
+    let outer = cx.command;
+    let mut mark = crate::clock::monotonic();
+    for (command, args) in &multi.queue {
+        cx.command = command;
+        call(cx, command, args.as_argv(), &mut mark);
+    }
+    cx.command = outer;
+    // What is logged is what the commands logged, not EXEC.
+    cx.keys.effects.keep_out_of_log();
+    cx.in_transaction = false;
+    Ok(())
+}
+
+fn watched_key_expired(cx: &mut Cx<'_>) -> bool {
+    let watched = std::mem::take(&mut cx.session.watched);
+    let expired = watched.iter().any(|(db, key)| cx.keys.is_expired_in(*db, key));
+    cx.session.watched = watched;
+    expired
+}
+
+/// Takes the client's keys out of the side tables, with their slots locked already.
+fn forget_watched(cx: &mut Cx<'_>) {
+    let id = cx.session.id;
+    cx.server.watches.forget(cx.session);
+    for (db, key) in std::mem::take(&mut cx.session.watched) {
+        cx.keys.unwatch_in(db, &key, id);
+    }
+}
+
+fn watch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    if cx.session.multi.is_some() {
+        return Err(ReplyError::WATCH_INSIDE_MULTI);
+    }
+    let (db, id) = (cx.session.db, cx.session.id);
+    cx.server.watches.register(cx.session);
+    for key in args.rest() {
+        if cx.keys.watch(key, id) {
+            cx.session.watched.push((db, key.into()));
+        }
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+fn unwatch_command(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    // Inside EXEC nothing is watched any more.
+    if !cx.in_transaction {
+        unwatch(cx.server, cx.session);
+    }
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Ends all watching of a client. No slot may be locked.
+pub fn unwatch(server: &Server, session: &mut Session) {
+    server.watches.forget(session);
+    for (db, key) in std::mem::take(&mut session.watched) {
+        if let Some(db) = server.keyspace.db(db) {
+            let mut slot = db.lock(Slot::of(&key));
+            slot.side_mut().watched.remove(&key, session.id);
+            slot.trim();
+        }
+    }
+}
+
+#[rustfmt::skip]
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::new("multi", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED), multi).acl(acl!(TRANSACTION)).group(Group::Transactions).since("1.2.0"),
+    CommandSpec::new("exec", 1, flags!(NOSCRIPT | LOADING | STALE | SKIP_SLOWLOG | NOT_QUEUED | RUNS_QUEUE), exec).acl(acl!(TRANSACTION)).group(Group::Transactions).since("1.2.0"),
+    CommandSpec::new("discard", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED), discard).acl(acl!(TRANSACTION)).group(Group::Transactions).since("2.0.0"),
+    CommandSpec::new("watch", -2, flags!(NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY | NOT_QUEUED), watch).keys(&[KeySpec::index(1).range(-1, 1, 0).flags(key!(RO))]).acl(acl!(TRANSACTION)).group(Group::Transactions).since("2.2.0"),
+    CommandSpec::new("unwatch", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | ALLOW_BUSY), unwatch_command).acl(acl!(TRANSACTION)).group(Group::Transactions).since("2.2.0"),
+];

@@ -1,0 +1,59 @@
+//! What has to be done from time to time: expiry, statistics, save points.
+
+use crate::clock;
+use crate::server::Server;
+use keyspace::expire::ExpireCycle;
+use protocol::reply::write_command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Runs until the process ends.
+pub fn run(server: &Arc<Server>) {
+    let mut expiry = ExpireCycle::default();
+    let stats = server.stats.thread();
+    loop {
+        let settings = server.settings();
+        let period = Duration::from_millis(1000 / settings.hz);
+        std::thread::sleep(period);
+        let now_ms = clock::now_ms();
+        server.stats.sample(now_ms);
+        server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
+        let may_expire = !server.replication.is_replica() && !server.loading.load(Ordering::Relaxed);
+        if may_expire && server.active_expire.load(Ordering::Relaxed) {
+            stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
+        }
+    }
+}
+
+/// One turn of the expire cycle, for at most `budget`. Returns how many keys it removed.
+fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duration) -> u64 {
+    /// Entries looked at under one lock.
+    const STEP: usize = 20;
+    let _no_world_at_rest = server.gate.enter_background();
+    let started = clock::monotonic();
+    let mut removed = 0;
+    let (mut met, mut expired) = (0, 0);
+    loop {
+        let step = cycle.step(&server.keyspace, now_ms, STEP, |slot, key| {
+            slot.remove(key);
+            removed += 1;
+            if let Some(side) = slot.side() {
+                server.watches.touch(side, key);
+            }
+            if server.log.is_active() {
+                let mut del = Vec::with_capacity(key.len() + 32);
+                write_command(&mut del, [&b"DEL"[..], key].into_iter());
+                server.log.append(slot.db_index(), slot.db_index(), &del);
+            }
+        });
+        let Some(step) = step else { break };
+        met += step.met;
+        expired += step.expired;
+        let worthwhile = expired * 10 > met || met < 10 * STEP;
+        if step.is_new_lap && met > 0 || !worthwhile || started.elapsed() > budget {
+            break;
+        }
+    }
+    removed
+}

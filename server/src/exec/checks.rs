@@ -1,0 +1,140 @@
+//! The checks before a command runs, in the order in which stock makes them: the order of errors is visible.
+//!
+//! Each asks the command's flags, never its name.
+
+use super::dispatch::{Batch, Target};
+use super::session::{Session, SessionFlags};
+use super::spec::Flags;
+use super::table::Command;
+use crate::config::Access;
+use crate::server::Server;
+use protocol::{Argv, ReplyError};
+use std::sync::atomic::Ordering;
+
+/// All that a check may look at.
+pub struct Checked<'a> {
+    pub server: &'a Server,
+    pub batch: &'a Batch,
+    pub session: &'a Session,
+    pub command: &'static Command,
+    pub argv: Argv<'a>,
+    pub target: Target,
+    /// ASKING came right before this command.
+    pub asking: bool,
+}
+
+/// Runs them all.
+#[inline]
+pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
+    protected(c)?;
+    authenticated(c)?;
+    if c.session.is_obeyed() {
+        return Ok(());
+    }
+    allowed_in_multi(c)?;
+    routed_here(c)?;
+    enough_memory(c)?;
+    disk_healthy(c)?;
+    enough_replicas(c)?;
+    writable(c)?;
+    stale(c)?;
+    loading(c)
+}
+
+fn protected(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if !c.command.has(Flags::PROTECTED) {
+        return Ok(());
+    }
+    match c.batch.settings.enable_debug {
+        Access::Yes => Ok(()),
+        Access::Local if c.session.is_local() => Ok(()),
+        _ => Err(ReplyError::NO_PERM_DEBUG),
+    }
+}
+
+#[inline]
+fn authenticated(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.session.is(SessionFlags::AUTHENTICATED) || c.command.has(Flags::NO_AUTH) || c.session.is_obeyed() {
+        return Ok(());
+    }
+    Err(ReplyError::NO_AUTH)
+}
+
+fn allowed_in_multi(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.session.multi.is_some() && c.command.has(Flags::NO_MULTI) {
+        return Err(ReplyError::fixed("ERR Command not allowed inside a transaction"));
+    }
+    Ok(())
+}
+
+/// In a cluster, the keys must be in one slot, and that slot here.
+#[inline]
+fn routed_here(c: &Checked<'_>) -> Result<(), ReplyError> {
+    match &c.batch.routing {
+        Some(routing) if !c.command.has(Flags::ANY_SLOT) => crate::cluster::route::check(routing, c),
+        _ => Ok(()),
+    }
+}
+
+/// Makes room by evicting, and refuses what would need more when none can be made.
+#[inline]
+fn enough_memory(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.batch.settings.maxmemory_bytes == 0 {
+        return Ok(());
+    }
+    let out_of_memory = !crate::evict::make_room(c.server, &c.batch.settings, c.batch.now_ms);
+    let denies = |flag: Flags| c.command.has(flag) || queued_has(c.session, flag);
+    if out_of_memory && denies(Flags::DENYOOM) && !c.batch.role_is_replica {
+        return Err(ReplyError::OOM);
+    }
+    Ok(())
+}
+
+/// Whether EXEC is about to run something with this flag.
+fn queued_has(session: &Session, flag: Flags) -> bool {
+    session.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(|(command, _)| command.has(flag)))
+}
+
+fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if !c.command.has(Flags::WRITE) {
+        return Ok(());
+    }
+    if c.batch.role_is_replica || !c.batch.disk_failed {
+        return Ok(());
+    }
+    Err(c.server.persistence.write_refusal())
+}
+
+fn enough_replicas(c: &Checked<'_>) -> Result<(), ReplyError> {
+    let settings = &c.batch.settings;
+    if settings.min_replicas_to_write == 0 || !c.command.has(Flags::WRITE) || c.batch.role_is_replica {
+        return Ok(());
+    }
+    if c.server.replication.good_replicas.load(Ordering::Relaxed) < settings.min_replicas_to_write {
+        return Err(ReplyError::NO_REPLICAS);
+    }
+    Ok(())
+}
+
+#[inline]
+fn writable(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.batch.role_is_replica && c.batch.settings.replica_read_only && c.command.has(Flags::WRITE) {
+        return Err(ReplyError::READ_ONLY);
+    }
+    Ok(())
+}
+
+fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.batch.master_link_down && !c.batch.settings.replica_serve_stale_data && !c.command.has(Flags::STALE) {
+        return Err(ReplyError::MASTER_DOWN);
+    }
+    Ok(())
+}
+
+#[inline]
+fn loading(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.batch.loading && !c.command.has(Flags::LOADING) {
+        return Err(ReplyError::LOADING);
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! What a handler is given: the client, the locked keys, the reply, and the server around them.
+
+use super::dispatch::Batch;
+use super::keys::Keys;
+use super::session::Session;
+use super::table::Command;
+use crate::config::Settings;
+use crate::net::IoState;
+use crate::server::Server;
+use crate::stats::ThreadStats;
+use protocol::{Argv, Reply};
+use std::sync::Arc;
+
+/// The world at rest, for commands that asked for it ([`super::spec::Flags::EXCLUSIVE`]).
+pub trait AtRest {
+    /// Every IO thread's connections, by thread.
+    fn threads(&mut self) -> Vec<&mut IoState>;
+}
+
+impl AtRest for crate::gate::World<'_> {
+    fn threads(&mut self) -> Vec<&mut IoState> {
+        self.threads.iter_mut().map(|guard| &mut **guard).collect()
+    }
+}
+
+/// Everything a command may use.
+pub struct Cx<'a> {
+    pub server: &'a Arc<Server>,
+    pub settings: &'a Settings,
+    pub batch: &'a Batch,
+    pub stats: &'a ThreadStats,
+    /// The time the command sees, frozen: milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    pub session: &'a mut Session,
+    pub keys: Keys<'a>,
+    pub reply: Reply<'a>,
+    pub command: &'static Command,
+    pub argv: Argv<'a>,
+    /// `Some` exactly while the world is at rest for this command.
+    pub world: Option<&'a mut (dyn AtRest + 'a)>,
+    /// The client has to wait; the reply comes later.
+    pub wait: Option<Wait>,
+    /// Runs inside EXEC: must not wait.
+    pub in_transaction: bool,
+}
+
+/// What a client waits for.
+pub enum Wait {
+    /// That `replicas` replicas have acknowledged the write log up to `offset`.
+    Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
+}
+
+impl Cx<'_> {
+    /// Moves the client to another database.
+    pub fn select(&mut self, db: usize) {
+        self.session.db = db;
+        self.keys.db = db;
+    }
+
+    /// The command's full name, as error texts quote it.
+    pub fn name(&self) -> &'static str {
+        &self.command.full_name
+    }
+}

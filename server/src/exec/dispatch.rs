@@ -1,0 +1,350 @@
+//! From arguments to a reply: find the command, check, queue or lock and run, log, unlock.
+
+use super::checks::{self, Checked};
+use super::cx::{AtRest, Cx, Wait};
+use super::effects::Effects;
+use super::keys::{Keys, Place, Rules};
+use super::session::{Session, SessionFlags};
+use super::spec::Flags;
+use super::table::{Command, table};
+use crate::clock;
+use crate::cluster::Routing;
+use crate::config::Settings;
+use crate::evict::AccessClock;
+use crate::server::Server;
+use crate::stats::ThreadStats;
+use protocol::{ArgVec, Args, Argv, Reply, ReplyError, Slot};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+/// What all commands of a batch see alike: read once, after the gate was entered. Nothing in it changes while
+/// the batch runs, because whoever changes it stops the world.
+pub struct Batch {
+    pub now_ms: i64,
+    pub settings: Arc<Settings>,
+    /// `None` outside cluster mode.
+    pub routing: Option<Arc<Routing>>,
+    pub role_is_replica: bool,
+    pub master_link_down: bool,
+    pub loading: bool,
+    /// The last save or write of the AOF failed, and writes are to be refused.
+    pub disk_failed: bool,
+    /// Somebody reads the write log.
+    pub logged: bool,
+    access: AccessClock,
+}
+
+impl Batch {
+    pub fn begin(server: &Server) -> Batch {
+        let now_ms = clock::now_ms();
+        let settings = server.config.settings_shared();
+        Batch {
+            now_ms,
+            access: AccessClock::new(&settings, now_ms),
+            routing: server.cluster.as_ref().map(|cluster| cluster.routing()),
+            role_is_replica: server.replication.is_replica(),
+            master_link_down: server.replication.is_link_down(),
+            loading: server.loading.load(Ordering::Relaxed),
+            disk_failed: server.persistence.refuses_writes(&settings),
+            logged: server.log.is_active(),
+            settings,
+        }
+    }
+}
+
+/// How a command ended.
+pub enum Outcome {
+    Done,
+    /// It has to run with the world at rest: call again so. Nothing has happened yet.
+    NeedsWorld,
+    /// The client waits; the reply comes later.
+    Wait(Wait),
+}
+
+/// One thread's tools for running commands.
+pub struct Executor {
+    pub server: Arc<Server>,
+    pub stats: Arc<ThreadStats>,
+    rng: fastrand::Rng,
+    places: Vec<Place>,
+    stream: Vec<u8>,
+    /// When the last command ended, which is when the next one starts.
+    mark: Instant,
+}
+
+/// The slots a command's keys are in.
+#[derive(Clone, Copy)]
+pub enum Target {
+    None,
+    One(Slot),
+    /// To be worked out key by key.
+    Keys,
+}
+
+impl Executor {
+    pub fn new(server: Arc<Server>, seed: u64) -> Executor {
+        Executor {
+            stats: server.stats.thread(),
+            server,
+            rng: fastrand::Rng::with_seed(seed),
+            places: Vec::new(),
+            stream: Vec::new(),
+            mark: clock::monotonic(),
+        }
+    }
+
+    /// Call it before the first command of a batch: what went before is nobody's running time.
+    pub fn start_batch(&mut self) {
+        self.mark = clock::monotonic();
+    }
+
+    /// Runs one command of `session`, appending its reply to `out`.
+    pub fn execute(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        argv: Argv<'_>,
+        out: &mut Vec<u8>,
+        world: Option<&mut dyn AtRest>,
+    ) -> Outcome {
+        let start = out.len();
+        let outcome = self.admit(batch, session, argv, out, world);
+        if !matches!(outcome, Outcome::NeedsWorld) {
+            self.stats.processed.add(1);
+            settle_reply(session, out, start);
+        }
+        outcome
+    }
+
+    fn admit(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        argv: Argv<'_>,
+        out: &mut Vec<u8>,
+        world: Option<&mut dyn AtRest>,
+    ) -> Outcome {
+        let command = match find(session, argv) {
+            Ok(command) => command,
+            Err(error) => return self.refuse(session, None, &error, out),
+        };
+        session.last_command = Some(command);
+        let target = match command {
+            c if c.one_key_first => Target::One(Slot::of(argv.get(1))),
+            c if c.spec.keys.is_empty() => Target::None,
+            _ => Target::Keys,
+        };
+        let asking = session.is(SessionFlags::ASKING);
+        session.flags.remove(SessionFlags::ASKING);
+        let checked = Checked { server: &self.server, batch, session, command, argv, target, asking };
+        if let Err(error) = checks::all(&checked) {
+            return self.refuse(session, Some(command), &error, out);
+        }
+        if session.multi.is_some() && !command.has(Flags::NOT_QUEUED) {
+            queue(session, command, argv);
+            out.extend_from_slice(b"+QUEUED\r\n");
+            return Outcome::Done;
+        }
+        if world.is_none() && needs_world(session, command) {
+            session.flags.set(SessionFlags::ASKING, asking);
+            return Outcome::NeedsWorld;
+        }
+        self.run(batch, session, command, argv, target, out, world)
+    }
+
+    #[allow(clippy::too_many_arguments)] // The one place where everything meets.
+    fn run(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        command: &'static Command,
+        argv: Argv<'_>,
+        target: Target,
+        out: &mut Vec<u8>,
+        world: Option<&mut dyn AtRest>,
+    ) -> Outcome {
+        let rules = rules(batch, session, command);
+        let logged = batch.logged && !session.is_obeyed();
+        let effects = Effects::new(std::mem::take(&mut self.stream), logged);
+        let at_rest = world.is_some();
+        let mut keys = Keys::new(&self.server, &mut self.rng, session.db, at_rest, rules, effects);
+        if !at_rest {
+            match target {
+                Target::None => {}
+                Target::One(slot) => keys.lock_one(slot),
+                Target::Keys => {
+                    self.places.clear();
+                    collect_places(command, argv, session.db, &mut self.places);
+                    keys.lock_many(&mut self.places);
+                }
+            }
+        }
+        let reply = Reply::new(out, session.resp);
+        let mut cx = Cx {
+            server: &self.server,
+            settings: &batch.settings,
+            batch,
+            stats: &self.stats,
+            now_ms: batch.now_ms,
+            session,
+            keys,
+            reply,
+            command,
+            argv,
+            // Spelled out, because only a bare reference is shortened to the lifetime of the rest.
+            world: match world {
+                Some(world) => Some(&mut *world),
+                None => None,
+            },
+            wait: None,
+            in_transaction: false,
+        };
+        call(&mut cx, command, argv, &mut self.mark);
+        let Cx { keys, wait, session, .. } = cx;
+        let mut keys = keys;
+        if let Some(end) = keys.effects.append_to(&self.server.log) {
+            session.last_write_offset = end;
+        }
+        keys.unlock();
+        if keys.effects.dirty > 0 {
+            self.stats.changes.add(keys.effects.dirty);
+        }
+        if keys.hits + keys.misses + keys.expired > 0 {
+            self.stats.hits.add(keys.hits);
+            self.stats.misses.add(keys.misses);
+            self.stats.expired.add(keys.expired);
+        }
+        self.stream = keys.effects.into_buffer();
+        wait.map_or(Outcome::Done, Outcome::Wait)
+    }
+
+    #[cold]
+    fn refuse(
+        &mut self,
+        session: &mut Session,
+        command: Option<&'static Command>,
+        error: &ReplyError,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if let Some(multi) = &mut session.multi {
+            // EXEC itself, when it is refused, ends the transaction with that error.
+            if command.is_some_and(|command| command.has(Flags::RUNS_QUEUE)) {
+                session.multi = None;
+                self.server.watches.forget(session);
+                let text = [b"EXECABORT Transaction discarded because of: ", error.as_bytes()].concat();
+                self.count_error(command, error);
+                Reply::new(out, session.resp).error(&ReplyError::new(text));
+                return Outcome::Done;
+            }
+            multi.aborted = true;
+        }
+        self.count_error(command, error);
+        Reply::new(out, session.resp).error(error);
+        Outcome::Done
+    }
+
+    fn count_error(&self, command: Option<&'static Command>, error: &ReplyError) {
+        self.server.stats.count_error(error.code());
+        self.stats.error_replies.add(1);
+        if let Some(command) = command {
+            self.stats.commands[command.id].rejected.add(1);
+        }
+    }
+}
+
+/// Runs a command's handler, with all that is counted about it. Its keys are locked.
+pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, mark: &mut Instant) {
+    let dirty_before = cx.keys.effects.dirty;
+    let start = cx.reply.out.len();
+    let skipped = if command.is_subcommand { 2 } else { 1 };
+    let result = (command.spec.handler)(cx, &mut Args::new(argv, skipped));
+    let stats = &cx.stats.commands[command.id];
+    if let Err(error) = result {
+        cx.reply.out.truncate(start);
+        cx.reply.error(&error);
+        cx.server.stats.count_error(error.code());
+        cx.stats.error_replies.add(1);
+        stats.failed.add(1);
+    }
+    let changed = cx.keys.effects.dirty != dirty_before || command.has(Flags::ALWAYS_PROPAGATED);
+    let db = cx.session.db;
+    cx.keys.effects.finish_command(db, argv, changed);
+    let now = clock::monotonic();
+    let nanos = now.duration_since(*mark).as_nanos() as u64;
+    *mark = now;
+    stats.calls.add(1);
+    stats.nanos.add(nanos);
+    let slower_than = cx.settings.slowlog_slower_than_micros;
+    if slower_than >= 0 && nanos / 1000 >= slower_than as u64 && !command.has(Flags::SKIP_SLOWLOG) {
+        cx.server.slowlog.record(cx, argv, nanos / 1000);
+    }
+}
+
+/// The command these arguments name, with its arity checked.
+fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyError> {
+    let name = argv.name();
+    let command = match session.last_command {
+        Some(last) if !last.is_subcommand && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => last,
+        _ => table().find(name).ok_or_else(|| ReplyError::unknown_command(name, argv.tail(1).iter()))?,
+    };
+    let command = if !command.subcommands.is_empty() && argv.len() > 1 {
+        let sub = argv.get(1);
+        command.subcommand(sub).ok_or_else(|| ReplyError::unknown_subcommand(command.spec.name, sub))?
+    } else {
+        command
+    };
+    if !command.spec.arity_fits(argv.len()) {
+        return Err(ReplyError::arity(&command.full_name));
+    }
+    Ok(command)
+}
+
+#[inline]
+fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
+    let obeyed = session.is_obeyed();
+    Rules {
+        now_ms: batch.now_ms,
+        access: batch.access,
+        removes_expired: !batch.role_is_replica,
+        ignores_expiry: obeyed,
+        touches: !session.is(SessionFlags::NO_TOUCH),
+        counts_lookups: command.has(Flags::READONLY),
+        // A transaction or a script may write whatever its own flags say.
+        writes: !command.has(Flags::READONLY),
+    }
+}
+
+fn needs_world(session: &Session, command: &Command) -> bool {
+    command.has(Flags::EXCLUSIVE)
+        || command.has(Flags::RUNS_QUEUE) && session.multi.as_ref().is_some_and(|multi| multi.needs_world)
+}
+
+fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
+    let multi = session.multi.as_mut().expect("checked by the caller");
+    multi.needs_world |= command.spec.flags.intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES);
+    multi.has_writes |= command.has(Flags::WRITE);
+    multi.queue.push((command, ArgVec::from(argv)));
+}
+
+/// The places of the keys a command names. What does not add up is left for the handler to refuse.
+pub fn collect_places(command: &Command, argv: Argv<'_>, db: usize, places: &mut Vec<Place>) {
+    let before = places.len();
+    if command.spec.each_key(argv, |pos, _| places.push((db, Slot::of(argv.get(pos))))).is_err() {
+        places.truncate(before);
+    }
+}
+
+/// CLIENT REPLY: takes back what is not to be sent.
+#[inline]
+fn settle_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
+    const SILENT: SessionFlags = SessionFlags::REPLY_OFF.union(SessionFlags::REPLY_SKIP);
+    if session.flags.intersects(SILENT) {
+        out.truncate(start);
+    }
+    let skip_next = session.is(SessionFlags::REPLY_SKIP_NEXT);
+    session.flags.remove(SessionFlags::REPLY_SKIP | SessionFlags::REPLY_SKIP_NEXT);
+    if skip_next {
+        session.flags.insert(SessionFlags::REPLY_SKIP);
+    }
+}

@@ -1,0 +1,87 @@
+//! What a command leaves behind besides its reply: how much it changed, and the write log's version of it.
+
+use crate::write_log::WriteLog;
+use protocol::Argv;
+use protocol::reply::write_command;
+
+/// The effects of one command, or of one transaction.
+#[derive(Default)]
+pub struct Effects {
+    /// Changes made: stock's "dirty" counter, which save points and propagation go by.
+    pub dirty: u64,
+    /// Commands to be logged, encoded.
+    stream: Vec<u8>,
+    /// How many commands `stream` holds.
+    commands: usize,
+    /// The database the commands so far began and ended in.
+    databases: Option<(usize, usize)>,
+    /// The command said itself what is to be logged.
+    rewritten: bool,
+    /// Somebody reads the log. Otherwise nothing is encoded.
+    pub logged: bool,
+}
+
+impl Effects {
+    pub fn new(buffer: Vec<u8>, logged: bool) -> Effects {
+        Effects { stream: buffer, logged, ..Effects::default() }
+    }
+
+    /// Logs `args` in place of the command as it was sent. May be called several times.
+    pub fn rewrite(&mut self, db: usize, args: &[&[u8]]) {
+        self.rewritten = true;
+        self.also(db, args);
+    }
+
+    /// Logs `args`, a command on database `db`, before the command itself.
+    pub fn also(&mut self, db: usize, args: &[&[u8]]) {
+        self.push(db, args.iter().copied());
+    }
+
+    /// The command is not to be logged, whatever it changed.
+    pub fn keep_out_of_log(&mut self) {
+        self.rewritten = true;
+    }
+
+    /// Ends one command: logs it as sent when it changed something and has not said otherwise.
+    pub fn finish_command(&mut self, db: usize, argv: Argv<'_>, changed: bool) {
+        if changed && !self.rewritten {
+            self.push(db, argv.iter());
+        }
+        self.rewritten = false;
+    }
+
+    fn push<'a>(&mut self, db: usize, args: impl ExactSizeIterator<Item = &'a [u8]>) {
+        if !self.logged {
+            return;
+        }
+        let (first, last) = self.databases.unwrap_or((db, db));
+        if last != db {
+            write_command(&mut self.stream, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
+        }
+        self.databases = Some((first, db));
+        write_command(&mut self.stream, args);
+        self.commands += 1;
+    }
+
+    /// Appends everything to the log; several commands are one transaction. Returns the offset after it.
+    pub fn append_to(&mut self, log: &WriteLog) -> Option<u64> {
+        let (first, last) = self.databases.take()?;
+        let commands = std::mem::take(&mut self.commands);
+        let end = if commands == 1 && first == last {
+            log.append(first, first, &self.stream)
+        } else {
+            let mut wrapped = Vec::with_capacity(self.stream.len() + 32);
+            write_command(&mut wrapped, [&b"MULTI"[..]].into_iter());
+            wrapped.extend_from_slice(&self.stream);
+            write_command(&mut wrapped, [&b"EXEC"[..]].into_iter());
+            log.append(first, last, &wrapped)
+        };
+        self.stream.clear();
+        Some(end)
+    }
+
+    /// The buffer, for the next command.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.stream
+    }
+}

@@ -1,0 +1,333 @@
+//! The keys a command works on: their slots locked, and the rules of looking them up.
+//!
+//! The dispatcher locks the slots of the keys a command names, in slot order, before the handler runs. With
+//! the world at rest, slots are locked when they are first touched: nobody else can hold two.
+
+use super::effects::Effects;
+use crate::notify::Classes;
+use crate::server::Server;
+use keyspace::object::TypedValue;
+use keyspace::table::Item;
+use keyspace::{Db, Entry, EntryMut, NewValue, SlotGuard, ValueRef};
+use protocol::{ReplyError, Slot};
+
+/// A slot of a numbered database; also the order in which locks are taken.
+pub type Place = (usize, Slot);
+
+enum Guards<'a> {
+    One(Slot, SlotGuard<'a>),
+    /// In order of their places.
+    Many(Vec<(Place, SlotGuard<'a>)>),
+}
+
+/// How lookups behave for this client and this node.
+#[derive(Clone, Copy)]
+pub struct Rules {
+    pub now_ms: i64,
+    /// What an access is stamped with, by the eviction policy in force.
+    pub access: crate::evict::AccessClock,
+    /// A replica hides expired keys but leaves their removal to its master.
+    pub removes_expired: bool,
+    /// Expired keys are seen as if they were alive: the stream of our master must apply as it is.
+    pub ignores_expiry: bool,
+    pub touches: bool,
+    pub counts_lookups: bool,
+    pub writes: bool,
+}
+
+pub struct Keys<'a> {
+    pub server: &'a Server,
+    pub rng: &'a mut fastrand::Rng,
+    pub db: usize,
+    guards: Guards<'a>,
+    /// Slots may be locked on demand.
+    at_rest: bool,
+    pub rules: Rules,
+    pub effects: Effects,
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+}
+
+impl<'a> Keys<'a> {
+    pub fn new(
+        server: &'a Server,
+        rng: &'a mut fastrand::Rng,
+        db: usize,
+        at_rest: bool,
+        rules: Rules,
+        effects: Effects,
+    ) -> Keys<'a> {
+        let guards = Guards::Many(Vec::new());
+        Keys { server, rng, db, guards, at_rest, rules, effects, hits: 0, misses: 0, expired: 0 }
+    }
+
+    /// Locks one slot of the current database. Nothing may be locked yet.
+    #[inline]
+    pub fn lock_one(&mut self, slot: Slot) {
+        self.guards = Guards::One(slot, lock(database(self.server, self.db), slot, self.rules.writes));
+    }
+
+    /// Locks all `places`, in order. Nothing may be locked yet.
+    pub fn lock_many(&mut self, places: &mut Vec<Place>) {
+        places.sort_unstable();
+        places.dedup();
+        self.guards = Guards::Many(
+            places
+                .iter()
+                .map(|&place| (place, lock(database(self.server, place.0), place.1, self.rules.writes)))
+                .collect(),
+        );
+    }
+
+    /// Lets go of all slots.
+    pub fn unlock(&mut self) {
+        self.guards = Guards::Many(Vec::new());
+    }
+
+    #[inline]
+    fn slot_in(&mut self, db: usize, key: &[u8]) -> &mut SlotGuard<'a> {
+        self.guards.of(self.server, self.at_rest.then_some(self.rules.writes), db, key)
+    }
+
+    #[inline]
+    fn slot(&mut self, key: &[u8]) -> &mut SlotGuard<'a> {
+        self.slot_in(self.db, key)
+    }
+
+    /// Removes `key` if its time has come. Returns whether lookups may go on to find it.
+    #[inline]
+    fn settle(&mut self, key: &[u8]) -> bool {
+        let rules = self.rules;
+        let slot = self.slot(key);
+        if slot.expires() == 0 || rules.ignores_expiry {
+            return true;
+        }
+        if !slot.get(key).is_some_and(|entry| entry.is_expired(rules.now_ms)) {
+            return true;
+        }
+        if rules.removes_expired {
+            self.remove_expired(key);
+        }
+        false
+    }
+
+    #[cold]
+    fn remove_expired(&mut self, key: &[u8]) {
+        let slot = self.slot(key);
+        slot.ensure_saved();
+        slot.remove(key);
+        self.expired += 1;
+        self.effects.also(self.db, &[b"DEL", key]);
+        self.signal(key);
+        self.event(Classes::EXPIRED, "expired", key);
+    }
+
+    /// Looks a key up to read it: counts a hit or a miss and notes the access.
+    #[inline]
+    pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
+        let rules = self.rules;
+        let settled = self.settle(key);
+        let on_demand = self.at_rest.then_some(rules.writes);
+        let slot = self.guards.of(self.server, on_demand, self.db, key);
+        match slot.get_mut(key) {
+            Some(mut entry) if settled => {
+                self.hits += u64::from(rules.counts_lookups);
+                if rules.touches {
+                    entry.set_access(rules.access.touched(entry.access(), self.rng));
+                }
+                Some(entry.into_ref())
+            }
+            _ => {
+                self.misses += u64::from(rules.counts_lookups);
+                None
+            }
+        }
+    }
+
+    /// Looks a key up without leaving a trace, for OBJECT, TYPE and their like.
+    pub fn peek(&mut self, key: &[u8]) -> Option<&Entry> {
+        if !self.settle(key) {
+            return None;
+        }
+        self.slot(key).get(key)
+    }
+
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.peek(key).is_some()
+    }
+
+    /// Looks a key up to change its value in place. Call [`Keys::changed`] after a change.
+    #[inline]
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
+        let rules = self.rules;
+        if !self.settle(key) {
+            return None;
+        }
+        let on_demand = self.at_rest.then_some(rules.writes);
+        let mut entry = self.guards.of(self.server, on_demand, self.db, key).get_mut(key)?;
+        if rules.touches {
+            entry.set_access(rules.access.touched(entry.access(), self.rng));
+        }
+        Some(entry)
+    }
+
+    /// The collection at `key`, to read.
+    #[inline]
+    pub fn typed<T: TypedValue>(&mut self, key: &[u8]) -> Result<Option<&T>, ReplyError> {
+        match self.get(key).map(Entry::value) {
+            None => Ok(None),
+            Some(ValueRef::Object(object)) => T::from_object(object).map(Some).ok_or(ReplyError::WRONG_TYPE),
+            Some(_) => Err(ReplyError::WRONG_TYPE),
+        }
+    }
+
+    /// The collection at `key`, to change. Call [`Keys::changed`] after a change, and
+    /// [`Keys::remove_if_empty`] when elements may have gone.
+    #[inline]
+    pub fn typed_mut<T: TypedValue>(&mut self, key: &[u8]) -> Result<Option<&mut T>, ReplyError> {
+        match self.get_mut(key) {
+            None => Ok(None),
+            Some(entry) => {
+                let object = entry.into_object_mut().ok_or(ReplyError::WRONG_TYPE)?;
+                T::from_object_mut(object).map(Some).ok_or(ReplyError::WRONG_TYPE)
+            }
+        }
+    }
+
+    /// The collection at `key`, made empty where there is none. Something must be put into it.
+    pub fn get_or_create<T: TypedValue>(&mut self, key: &[u8]) -> Result<&mut T, ReplyError> {
+        if self.get_mut(key).is_none() {
+            self.insert(key, NewValue::Object(std::sync::Arc::new(T::new().into_object())), None);
+        }
+        self.typed_mut(key)?.ok_or(ReplyError::WRONG_TYPE)
+    }
+
+    /// Removes the collection at `key` when nothing is left in it. Returns whether it did.
+    pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
+        let empty = match self.slot(key).get(key).map(Entry::value) {
+            Some(ValueRef::Object(object)) => object.is_empty(),
+            _ => false,
+        };
+        if empty {
+            self.slot(key).remove(key);
+            self.event(Classes::GENERIC, "del", key);
+        }
+        empty
+    }
+
+    /// Puts a value at `key`, in place of any other, with this expiry or none.
+    #[inline]
+    pub fn insert(&mut self, key: &[u8], value: NewValue<'_>, expire_at_ms: Option<i64>) {
+        let access = self.rules.access;
+        let (mut entry, is_new) = self.slot(key).upsert(key, value, expire_at_ms);
+        entry.set_access(access.created());
+        if is_new {
+            self.event(Classes::NEW, "new", key);
+        }
+    }
+
+    /// Puts an entry made elsewhere in place of any other under its key.
+    pub fn insert_entry(&mut self, db: usize, entry: Entry) {
+        let key: Box<[u8]> = entry.key().into();
+        self.slot_in(db, &key).insert_entry(entry);
+    }
+
+    /// Takes a key out. An expired one counts as absent.
+    pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
+        if !self.settle(key) {
+            return None;
+        }
+        self.slot(key).remove(key)
+    }
+
+    pub fn set_expire(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        self.slot(key).set_expire(key, at_ms)
+    }
+
+    /// Whether a key exists in another database.
+    pub fn exists_in(&mut self, db: usize, key: &[u8]) -> bool {
+        let current = std::mem::replace(&mut self.db, db);
+        let exists = self.exists(key);
+        self.db = current;
+        exists
+    }
+
+    /// Notes that `key` was changed: watchers are told and the event published.
+    #[inline]
+    pub fn changed(&mut self, key: &[u8], class: Classes, event: &str) {
+        self.effects.dirty += 1;
+        self.signal(key);
+        self.event(class, event, key);
+    }
+
+    /// Tells those who watch `key`.
+    #[inline]
+    pub fn signal(&mut self, key: &[u8]) {
+        self.signal_in(self.db, key);
+    }
+
+    pub fn signal_in(&mut self, db: usize, key: &[u8]) {
+        let server = self.server;
+        let slot = self.slot_in(db, key);
+        if let Some(side) = slot.side() {
+            server.watches.touch(side, key);
+        }
+    }
+
+    /// Publishes a keyspace event, if anybody asked for its class.
+    #[inline]
+    pub fn event(&mut self, _class: Classes, _event: &str, _key: &[u8]) {}
+}
+
+impl<'a> Guards<'a> {
+    /// The locked slot of `key` in database `db`. `on_demand` allows to lock it now, to write or to read.
+    #[inline]
+    fn of(&mut self, server: &'a Server, on_demand: Option<bool>, db: usize, key: &[u8]) -> &mut SlotGuard<'a> {
+        match self {
+            Guards::One(slot, guard) => {
+                debug_assert!(*slot == Slot::of(key), "a key outside the locked slot");
+                guard
+            }
+            Guards::Many(guards) => {
+                let place = (db, Slot::of(key));
+                let at = guards.binary_search_by_key(&place, |(place, _)| *place).unwrap_or_else(|at| {
+                    let writes = on_demand.expect("only keys that were named are touched");
+                    guards.insert(at, (place, lock(database(server, db), place.1, writes)));
+                    at
+                });
+                &mut guards[at].1
+            }
+        }
+    }
+}
+
+#[inline]
+fn database(server: &Server, db: usize) -> &Db {
+    server.keyspace.db(db).expect("a session's database exists")
+}
+
+#[inline]
+fn lock<'a>(db: &'a Db, slot: Slot, writes: bool) -> SlotGuard<'a> {
+    if writes { db.lock_write(slot) } else { db.lock(slot) }
+}
+
+/// WATCH's side of the keys.
+impl Keys<'_> {
+    /// Notes that a client watches `key`. False when it does already.
+    pub fn watch(&mut self, key: &[u8], client: u64) -> bool {
+        self.slot(key).side_mut().watched.add(key, client)
+    }
+
+    pub fn unwatch_in(&mut self, db: usize, key: &[u8], client: u64) {
+        let slot = self.slot_in(db, key);
+        slot.side_mut().watched.remove(key, client);
+        slot.trim();
+    }
+
+    /// The key is there, but its time has come.
+    pub fn is_expired_in(&mut self, db: usize, key: &[u8]) -> bool {
+        let now_ms = self.rules.now_ms;
+        self.slot_in(db, key).get(key).is_some_and(|entry| entry.is_expired(now_ms))
+    }
+}

@@ -1,0 +1,133 @@
+//! What commands know of the client that sent them.
+
+use super::table::Command;
+use crate::write_log::Cursor;
+use protocol::{ArgVec, Resp};
+
+bitflags::bitflags! {
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct SessionFlags: u32 {
+        const AUTHENTICATED = 1 << 0;
+        /// The next command may touch a slot that is being imported.
+        const ASKING = 1 << 1;
+        /// Reads may be served by a replica of the slot's owner.
+        const READONLY = 1 << 2;
+        /// This is the link to our master: its writes are the stream we follow.
+        const MASTER = 1 << 3;
+        /// This is a replica of ours.
+        const REPLICA = 1 << 4;
+        const CLOSE_AFTER_REPLY = 1 << 5;
+        const REPLY_OFF = 1 << 6;
+        const REPLY_SKIP_NEXT = 1 << 7;
+        const REPLY_SKIP = 1 << 8;
+        const NO_TOUCH = 1 << 9;
+        const NO_EVICT = 1 << 10;
+        const MONITOR = 1 << 11;
+        /// Reading back our own files: no client is on the other side.
+        const LOADER = 1 << 12;
+        const UNIX_SOCKET = 1 << 13;
+    }
+}
+
+/// A client, as far as commands are concerned.
+pub struct Session {
+    pub id: u64,
+    pub flags: SessionFlags,
+    pub db: usize,
+    pub resp: Resp,
+    pub name: String,
+    pub lib_name: String,
+    pub lib_version: String,
+    /// `ip:port` of the peer and of our side.
+    pub peer: String,
+    pub local: String,
+    pub created_ms: i64,
+    pub last_used_ms: i64,
+    pub last_command: Option<&'static Command>,
+    pub multi: Option<Box<Multi>>,
+    /// Keys under WATCH: database, key.
+    pub watched: Vec<(usize, Box<[u8]>)>,
+    /// A watched key has changed.
+    pub watch_broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// Where in the write log this client's last write ended, for WAIT and the commit gate.
+    pub last_write_offset: u64,
+    /// What the client has said about itself as a replica.
+    pub replica: Option<Box<ReplicaHandshake>>,
+    /// What the last command asked for that concerns the connection itself.
+    pub request: Option<Box<Request>>,
+}
+
+/// What a command asks of the connection it came by.
+pub enum Request {
+    /// Become a replica that goes on from the cursor.
+    Feed(Cursor),
+    /// Become a replica that is sent a snapshot first. `framed` sends its length before it.
+    FullSync { framed: bool },
+    /// REPLCONF ACK of a replica.
+    Ack { offset: u64 },
+}
+
+/// REPLCONF of a replica that has not asked to be synchronised yet.
+#[derive(Default, Clone, Debug)]
+pub struct ReplicaHandshake {
+    pub listening_port: u16,
+    pub ip_address: String,
+    pub eof: bool,
+    pub psync2: bool,
+}
+
+/// A transaction being queued.
+#[derive(Default)]
+pub struct Multi {
+    pub queue: Vec<(&'static Command, ArgVec)>,
+    /// A command was refused while queueing: EXEC will refuse too.
+    pub aborted: bool,
+    /// Some queued command needs the world at rest.
+    pub needs_world: bool,
+    /// Flags of all queued commands together.
+    pub has_writes: bool,
+}
+
+impl Session {
+    pub fn new(id: u64, peer: String, local: String, now_ms: i64) -> Session {
+        Session {
+            id,
+            flags: SessionFlags::empty(),
+            db: 0,
+            resp: Resp::V2,
+            name: String::new(),
+            lib_name: String::new(),
+            lib_version: String::new(),
+            peer,
+            local,
+            created_ms: now_ms,
+            last_used_ms: now_ms,
+            last_command: None,
+            multi: None,
+            watched: Vec::new(),
+            watch_broken: Default::default(),
+            last_write_offset: 0,
+            replica: None,
+            request: None,
+        }
+    }
+
+    #[inline]
+    pub fn is(&self, flag: SessionFlags) -> bool {
+        self.flags.contains(flag)
+    }
+
+    /// Commands from here are obeyed without asking: they were checked where they came from.
+    #[inline]
+    pub fn is_obeyed(&self) -> bool {
+        self.flags.intersects(SessionFlags::MASTER | SessionFlags::LOADER)
+    }
+
+    /// The peer's connection is on this machine.
+    pub fn is_local(&self) -> bool {
+        self.is(SessionFlags::UNIX_SOCKET)
+            || self.peer.starts_with("127.")
+            || self.peer.starts_with("[::1]")
+            || self.peer.starts_with("[::ffff:127.")
+    }
+}

@@ -1,0 +1,136 @@
+//! The commands by name, made once from the families' rows.
+
+use super::spec::{CommandSpec, Flags};
+use crate::commands::FAMILIES;
+use foldhash::HashMap;
+use std::sync::OnceLock;
+
+/// A command or subcommand with what is derived from its row.
+pub struct Command {
+    pub spec: &'static CommandSpec,
+    /// `config|get` for subcommands.
+    pub full_name: String,
+    /// Index into per-command statistics.
+    pub id: usize,
+    pub subcommands: Vec<Command>,
+    /// The one key is argument 1 and there is no other: by far the most commands.
+    pub one_key_first: bool,
+    pub is_subcommand: bool,
+}
+
+impl Command {
+    fn new(spec: &'static CommandSpec, container: Option<&str>, next_id: &mut usize) -> Command {
+        use super::spec::{Begin, Find, KeyFlags};
+        let full_name = container.map_or(spec.name.to_owned(), |container| format!("{container}|{}", spec.name));
+        let id = *next_id;
+        *next_id += 1;
+        let subcommands = spec.subcommands.iter().map(|sub| Command::new(sub, Some(&full_name), next_id)).collect();
+        let one_key_first = matches!(spec.keys, [key] if key.begin == Begin::Index(1)
+            && matches!(key.find, Find::Range { last: 0, .. }) && !key.flags.contains(KeyFlags::NOT_KEY));
+        Command { spec, full_name, id, subcommands, one_key_first, is_subcommand: container.is_some() }
+    }
+
+    #[inline]
+    pub fn has(&self, flags: Flags) -> bool {
+        self.spec.flags.contains(flags)
+    }
+
+    pub fn subcommand(&self, name: &[u8]) -> Option<&Command> {
+        self.subcommands.iter().find(|sub| sub.spec.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+}
+
+pub struct CommandTable {
+    by_name: HashMap<Box<[u8]>, usize>,
+    commands: Vec<Command>,
+    count: usize,
+}
+
+/// Longest name of a command.
+const NAME_MAX: usize = 32;
+
+impl CommandTable {
+    fn new() -> CommandTable {
+        let mut count = 0;
+        let commands: Vec<Command> = FAMILIES
+            .iter()
+            .flat_map(|family| family.iter())
+            .map(|spec| Command::new(spec, None, &mut count))
+            .collect();
+        let by_name = commands.iter().enumerate().map(|(i, c)| (Box::from(c.spec.name.as_bytes()), i)).collect();
+        CommandTable { by_name, commands, count }
+    }
+
+    /// The command of this name, in any case.
+    #[inline]
+    pub fn find(&self, name: &[u8]) -> Option<&Command> {
+        let mut lower = [0; NAME_MAX];
+        let lower = lower.get_mut(..name.len())?;
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.by_name.get(&*lower).map(|&i| &self.commands[i])
+    }
+
+    /// By full name, `config|get`.
+    pub fn find_full(&self, name: &[u8]) -> Option<&Command> {
+        match name.iter().position(|&b| b == b'|') {
+            None => self.find(name),
+            Some(bar) => self.find(&name[..bar])?.subcommand(&name[bar + 1..]),
+        }
+    }
+
+    /// Commands in the order of their families, without subcommands.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Command> {
+        self.commands.iter()
+    }
+
+    /// Commands and subcommands together.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Every command and subcommand.
+    pub fn each(&self) -> impl Iterator<Item = &Command> {
+        self.commands.iter().flat_map(|command| std::iter::once(command).chain(command.subcommands.iter()))
+    }
+}
+
+/// The one table of the process.
+pub fn table() -> &'static CommandTable {
+    static TABLE: OnceLock<CommandTable> = OnceLock::new();
+    TABLE.get_or_init(CommandTable::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::spec::{Begin, Find};
+
+    #[test]
+    fn names_are_unique_and_short() {
+        let mut names: Vec<&str> = table().each().map(|c| c.full_name.as_str()).collect();
+        assert_eq!(names.len(), table().count());
+        assert!(table().iter().all(|c| c.spec.name.len() <= NAME_MAX && c.spec.name == c.spec.name.to_lowercase()));
+        names.sort_unstable();
+        names.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
+    }
+
+    #[test]
+    fn a_command_writes_or_reads_but_not_both() {
+        for command in table().each() {
+            assert!(!command.has(Flags::WRITE | Flags::READONLY), "{}", command.full_name);
+        }
+    }
+
+    #[test]
+    fn key_specs_fit_the_arity() {
+        for command in table().each() {
+            let least = command.spec.arity.unsigned_abs() as usize;
+            for key in command.spec.keys {
+                if let (Begin::Index(pos), Find::Range { last, .. }) = (key.begin, key.find) {
+                    assert!(pos < least && last.unsigned_abs() as usize <= least, "{}", command.full_name);
+                }
+            }
+        }
+    }
+}

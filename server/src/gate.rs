@@ -1,0 +1,56 @@
+//! The gate: how a command sees the whole world at rest.
+//!
+//! Each IO thread holds its own cell, a lock nobody else wants, while it works through a batch. What must
+//! not run beside anything else (FLUSHALL, the start of a snapshot, a change of role or topology) takes
+//! every cell. The cell holds the thread's connections, so whoever has stopped the world may look at all of
+//! them and change them, without any other lock.
+//!
+//! **Order:** `exclusive`, then the cells by index. A thread lets go of its own cell before it stops the
+//! world, so two threads that want to cannot wait for each other.
+
+use crate::net::IoState;
+use crossbeam_utils::CachePadded;
+use parking_lot::{Mutex, MutexGuard};
+
+pub struct Gate {
+    cells: Box<[CachePadded<Mutex<IoState>>]>,
+    /// Held by whoever stops the world, and by background work while it touches keys.
+    exclusive: Mutex<()>,
+}
+
+impl Gate {
+    pub fn new(threads: usize) -> Gate {
+        Gate {
+            cells: (0..threads).map(|_| CachePadded::new(Mutex::new(IoState::default()))).collect(),
+            exclusive: Mutex::new(()),
+        }
+    }
+
+    pub fn threads(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Starts a batch of thread `index`.
+    #[inline]
+    pub fn enter(&self, index: usize) -> MutexGuard<'_, IoState> {
+        self.cells[index].lock()
+    }
+
+    /// Keeps the world from being stopped while background work touches keys. Does not keep IO threads out.
+    pub fn enter_background(&self) -> MutexGuard<'_, ()> {
+        self.exclusive.lock()
+    }
+
+    /// Waits for every thread to finish its batch and keeps them from starting another. The caller must
+    /// hold no cell, and no slot's lock.
+    pub fn stop_world(&self) -> World<'_> {
+        let exclusive = self.exclusive.lock();
+        World { threads: self.cells.iter().map(|cell| cell.lock()).collect(), _exclusive: exclusive }
+    }
+}
+
+/// The world at rest, until this is dropped.
+pub struct World<'a> {
+    pub threads: Vec<MutexGuard<'a, IoState>>,
+    _exclusive: MutexGuard<'a, ()>,
+}

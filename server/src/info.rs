@@ -1,0 +1,1 @@
+//! INFO: sections and fields as tools read them.

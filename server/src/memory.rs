@@ -1,0 +1,99 @@
+//! Memory in use, counted by the allocator. A leaf module: the one place where the server is unsafe.
+//!
+//! Each thread counts on a line of its own; the sum is what INFO calls `used_memory` and what eviction goes by.
+#![allow(unsafe_code)]
+
+use crossbeam_utils::CachePadded;
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+/// Lines to count on. Each but the last belongs to one thread for good.
+const LINES: usize = 256;
+/// The line of threads that came too late for their own.
+const SHARED: usize = LINES - 1;
+
+static COUNTS: [CachePadded<AtomicI64>; LINES] = [const { CachePadded::new(AtomicI64::new(0)) }; LINES];
+static NEXT_LINE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static LINE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// mimalloc, with a count of the bytes it has handed out.
+pub struct CountingAllocator;
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+// SAFETY: every call is passed on to mimalloc unchanged, which upholds the contract; counting touches atomics
+// and a const-initialised thread-local only, and allocates nothing.
+unsafe impl GlobalAlloc for CountingAllocator {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller upholds `alloc`'s contract.
+        unsafe { mimalloc::MiMalloc.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: the caller upholds `dealloc`'s contract, and `ptr` came from mimalloc.
+        unsafe { mimalloc::MiMalloc.dealloc(ptr, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        unsafe { mimalloc::MiMalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count(new_size as i64 - layout.size() as i64);
+        // SAFETY: the caller upholds `realloc`'s contract, and `ptr` came from mimalloc.
+        unsafe { mimalloc::MiMalloc.realloc(ptr, layout, new_size) }
+    }
+}
+
+#[inline]
+fn count(bytes: i64) {
+    // A thread that is ending has no line any more; any line will do.
+    let line = LINE.try_with(line_of).unwrap_or(SHARED);
+    let count = &COUNTS[line];
+    if line == SHARED {
+        count.fetch_add(bytes, Ordering::Relaxed);
+    } else {
+        // One writer: no locked instruction is needed.
+        count.store(count.load(Ordering::Relaxed) + bytes, Ordering::Relaxed);
+    }
+}
+
+#[inline]
+fn line_of(line: &Cell<usize>) -> usize {
+    if line.get() == usize::MAX {
+        line.set(NEXT_LINE.fetch_add(1, Ordering::Relaxed).min(SHARED));
+    }
+    line.get()
+}
+
+/// Bytes handed out by the allocator and not given back.
+pub fn used_bytes() -> u64 {
+    let lines = NEXT_LINE.load(Ordering::Relaxed).min(SHARED);
+    COUNTS[..lines].iter().chain([&COUNTS[SHARED]]).map(|count| count.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+}
+
+/// Bytes of this process in physical memory.
+pub fn resident_bytes() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|statm| statm.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * page_bytes()
+}
+
+fn page_bytes() -> u64 {
+    // SAFETY: sysconf has no preconditions.
+    (unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).max(4096) as u64
+}

@@ -1,0 +1,475 @@
+//! The loop of an IO thread: wait for sockets, run what they sent, write the replies.
+
+use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
+use super::mailbox::{Mail, Mailbox};
+use crate::clock;
+use crate::exec::cx::Wait;
+use crate::exec::{Batch, Executor, Outcome, SessionFlags};
+use crate::gate::World;
+use crate::server::Server;
+use mio::{Events, Interest, Poll, Token};
+use parking_lot::MutexGuard;
+use protocol::request::{Limits, Progress, Step};
+use protocol::{Argv, Reply, ReplyError};
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Bytes read from a socket at once.
+const READ_BYTES: usize = 64 * 1024;
+/// Replies are written out early when a batch has made this many bytes of them.
+const FLUSH_BYTES: usize = 256 * 1024;
+/// How much of the write log goes to a replica at once.
+const FEED_BYTES: usize = 256 * 1024;
+const WAKER: Token = Token(usize::MAX);
+/// A sharing of the thread's time: no timer is finer than this.
+const TICK_MS: u64 = 100;
+
+/// A connection is to be closed: by its peer, by an error, or by us.
+struct Closed;
+
+pub struct IoThread {
+    index: usize,
+    poll: Poll,
+    mailbox: Arc<Mailbox>,
+    executor: Executor,
+    inbuf: Box<[u8]>,
+    out: Vec<u8>,
+    progress: Progress,
+    mail: Vec<Mail>,
+    /// Connections whose socket may hold more than was read.
+    unread: Vec<usize>,
+    /// Tokens of connections that are replicas.
+    replicas: Vec<usize>,
+    /// Tokens of connections that wait.
+    waiting: Vec<usize>,
+}
+
+/// A thread's turn: its cell of the gate, and what the batch sees.
+struct Turn<'s> {
+    server: &'s Arc<Server>,
+    index: usize,
+    cell: Option<MutexGuard<'s, IoState>>,
+    batch: Batch,
+}
+
+impl<'s> Turn<'s> {
+    fn begin(server: &'s Arc<Server>, index: usize) -> Turn<'s> {
+        let cell = Some(server.gate.enter(index));
+        Turn { server, index, cell, batch: Batch::begin(server) }
+    }
+
+    fn state(&mut self) -> &mut IoState {
+        self.cell.as_mut().expect("only absent while the world is at rest")
+    }
+
+    /// Runs `f` with the world at rest, then begins a new batch.
+    fn with_world<R>(&mut self, f: impl FnOnce(&mut World<'_>, &Batch) -> R) -> R {
+        self.cell = None;
+        let mut world = self.server.gate.stop_world();
+        let result = f(&mut world, &Batch::begin(self.server));
+        drop(world);
+        self.cell = Some(self.server.gate.enter(self.index));
+        self.batch = Batch::begin(self.server);
+        result
+    }
+}
+
+impl IoThread {
+    pub fn new(server: Arc<Server>, index: usize) -> io::Result<(IoThread, Arc<Mailbox>)> {
+        let poll = Poll::new()?;
+        let mailbox = Arc::new(Mailbox::new(&poll, WAKER)?);
+        let seed = clock::now_micros() as u64 ^ (index as u64) << 48;
+        let thread = IoThread {
+            index,
+            poll,
+            mailbox: mailbox.clone(),
+            executor: Executor::new(server, seed),
+            inbuf: vec![0; READ_BYTES].into_boxed_slice(),
+            out: Vec::new(),
+            progress: Progress::default(),
+            mail: Vec::new(),
+            unread: Vec::new(),
+            replicas: Vec::new(),
+            waiting: Vec::new(),
+        };
+        Ok((thread, mailbox))
+    }
+
+    /// Serves until told to stop.
+    pub fn run(mut self) -> io::Result<()> {
+        let server = self.executor.server.clone();
+        let mut events = Events::with_capacity(1024);
+        loop {
+            let timeout = match () {
+                () if !self.unread.is_empty() => Some(Duration::ZERO),
+                () if !self.waiting.is_empty() => Some(Duration::from_millis(self.next_deadline_ms(&server))),
+                () => None,
+            };
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            let mut turn = Turn::begin(&server, self.index);
+            let log_end = server.log.end();
+            self.executor.start_batch();
+            for token in std::mem::take(&mut self.unread) {
+                self.serve(&mut turn, token, true, false);
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {
+                        if self.read_mail(&mut turn) {
+                            return Ok(());
+                        }
+                    }
+                    Token(token) => {
+                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                        self.serve(&mut turn, token, readable, event.is_writable());
+                    }
+                }
+            }
+            if !self.waiting.is_empty() {
+                self.look_after_waiting(&mut turn);
+            }
+            let grown = server.log.end() != log_end;
+            if grown && server.replication.has_replicas() {
+                server.post_all_but(self.index, || Mail::LogMoved);
+            }
+            if !self.replicas.is_empty() {
+                self.feed_replicas(&mut turn);
+            }
+        }
+    }
+
+    /// Handles messages of other threads. True when the thread is to end.
+    fn read_mail(&mut self, turn: &mut Turn<'_>) -> bool {
+        let mut mail = std::mem::take(&mut self.mail);
+        self.mailbox.take(&mut mail);
+        for message in mail.drain(..) {
+            match message {
+                Mail::Connection(conn) => self.adopt(turn, conn),
+                Mail::Push { client, bytes } => self.with_conn(turn, client, |conn, _| {
+                    conn.output.extend_from_slice(&bytes);
+                    conn.flush().map(|_| ()).map_err(|_| Closed)
+                }),
+                Mail::Unblock { client, reply } => {
+                    self.with_conn(turn, client, |conn, _| {
+                        conn.waiting = None;
+                        conn.output.extend_from_slice(&reply);
+                        conn.flush().map(|_| ()).map_err(|_| Closed)
+                    });
+                    if let Some(token) = turn.state().token_of(client) {
+                        self.serve(turn, token, true, false);
+                    }
+                }
+                Mail::Kill { client } => self.with_conn(turn, client, |_, _| Err(Closed)),
+                Mail::LogMoved => self.release_held(turn),
+                Mail::Stop => return true,
+            }
+        }
+        self.mail = mail;
+        false
+    }
+
+    fn with_conn(
+        &mut self,
+        turn: &mut Turn<'_>,
+        client: u64,
+        f: impl FnOnce(&mut Conn, &Batch) -> Result<(), Closed>,
+    ) {
+        let Some(token) = turn.state().token_of(client) else { return };
+        let Some(mut conn) = turn.state().take(token) else { return };
+        let result = f(&mut conn, &turn.batch);
+        self.put_back(turn, token, conn, result);
+    }
+
+    fn adopt(&mut self, turn: &mut Turn<'_>, mut conn: Box<Conn>) {
+        let token = turn.state().reserve(conn.session.id);
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().register(conn.socket.source(), Token(token), interest).is_err() {
+            return self.put_back(turn, token, conn, Err(Closed));
+        }
+        self.executor.stats.connections.add(1);
+        turn.state().put(token, conn);
+        // The socket may have become readable before it was registered.
+        self.unread.push(token);
+    }
+
+    fn put_back(&mut self, turn: &mut Turn<'_>, token: usize, mut conn: Box<Conn>, result: Result<(), Closed>) {
+        if result.is_ok() && !conn.doomed {
+            return turn.state().put(token, conn);
+        }
+        let _ = self.poll.registry().deregister(conn.socket.source());
+        self.replicas.retain(|&other| other != token);
+        self.waiting.retain(|&other| other != token);
+        turn.state().release(token, conn.session.id);
+        turn.server.connection_closed(conn);
+    }
+
+    fn serve(&mut self, turn: &mut Turn<'_>, token: usize, readable: bool, writable: bool) {
+        let Some(mut conn) = turn.state().take(token) else { return };
+        let mut result = Ok(());
+        if writable && !conn.output.is_empty() && conn.held_until <= turn.server.durable_offset() {
+            result = conn.flush().map(|n| self.executor.stats.net_out_bytes.add(n as u64)).map_err(|_| Closed);
+        }
+        if result.is_ok() && readable {
+            result = self.read_and_run(turn, token, &mut conn);
+        }
+        if result.is_ok() && conn.feed.is_some() && !self.replicas.contains(&token) {
+            self.replicas.push(token);
+        }
+        if result.is_ok() && conn.waiting.is_some() && !self.waiting.contains(&token) {
+            self.waiting.push(token);
+        }
+        self.put_back(turn, token, conn, result);
+    }
+
+    fn read_and_run(&mut self, turn: &mut Turn<'_>, token: usize, conn: &mut Conn) -> Result<(), Closed> {
+        let n = match conn.socket.read(&mut self.inbuf) {
+            Ok(0) => return Err(Closed),
+            Ok(n) => n,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.unread.push(token);
+                return Ok(());
+            }
+            Err(_) => return Err(Closed),
+        };
+        if n == READ_BYTES {
+            self.unread.push(token);
+        }
+        self.executor.stats.net_in_bytes.add(n as u64);
+        self.executor.stats.reads.add(1);
+        conn.session.last_used_ms = turn.batch.now_ms;
+        if n == 0 && conn.input.is_empty() {
+            return Ok(());
+        }
+        // Parse where the bytes lie: in the thread's buffer, or behind what the connection had left.
+        if conn.input.is_empty() {
+            let inbuf = std::mem::take(&mut self.inbuf);
+            let used = self.run_input(turn, conn, &inbuf[..n]);
+            if let Ok(used) = used {
+                conn.input.extend_from_slice(&inbuf[used..n]);
+            }
+            self.inbuf = inbuf;
+            used?;
+        } else {
+            let mut input = std::mem::take(&mut conn.input);
+            input.extend_from_slice(&self.inbuf[..n]);
+            let used = self.run_input(turn, conn, &input)?;
+            if used < input.len() {
+                input.drain(..used);
+                conn.input = input;
+            }
+        }
+        if conn.input.len() > turn.batch.settings.query_buffer_limit_bytes {
+            self.executor.stats.query_limit_disconnections.add(1);
+            return Err(Closed);
+        }
+        self.send(turn, conn)
+    }
+
+    /// Runs the commands in `data`; returns how many bytes they took.
+    fn run_input(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, data: &[u8]) -> Result<usize, Closed> {
+        let mut at = 0;
+        let mut progress = match conn.progress.take() {
+            Some(progress) => *progress,
+            None => std::mem::take(&mut self.progress),
+        };
+        while conn.waiting.is_none() && !conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) && !conn.doomed {
+            let limits = Limits {
+                bulk_max: turn.batch.settings.proto_max_bulk_len,
+                unauthenticated: !conn.session.is(SessionFlags::AUTHENTICATED) && !conn.session.is_obeyed(),
+            };
+            let buf = &data[at..];
+            match progress.advance(buf, &limits) {
+                Ok(Step::Command { consumed }) => {
+                    self.run_command(turn, conn, Argv::new(buf, &progress.ranges));
+                    self.applied(turn, conn, &buf[..consumed]);
+                    at += consumed;
+                }
+                Ok(Step::Inline { consumed, args }) => {
+                    self.run_command(turn, conn, args.as_argv());
+                    at += consumed;
+                }
+                Ok(Step::Nothing { consumed }) => {
+                    self.applied(turn, conn, &buf[..consumed]);
+                    at += consumed;
+                }
+                Ok(Step::NeedMore) => break,
+                Err(error) => {
+                    Reply::new(&mut self.out, conn.session.resp).error(&error);
+                    conn.session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+                    at = data.len();
+                    break;
+                }
+            }
+            progress.reset();
+            if self.out.len() >= FLUSH_BYTES {
+                self.send(turn, conn)?;
+            }
+        }
+        if progress.is_fresh() || conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) {
+            progress.reset();
+            self.progress = progress;
+        } else {
+            conn.progress = Some(Box::new(progress));
+        }
+        Ok(at)
+    }
+
+    fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) {
+        let Conn { session, .. } = conn;
+        let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
+        if matches!(outcome, Outcome::NeedsWorld) {
+            let (executor, out) = (&mut self.executor, &mut self.out);
+            outcome = turn.with_world(|world, batch| executor.execute(batch, session, argv, out, Some(world)));
+        }
+        if let Outcome::Wait(wait) = outcome {
+            conn.waiting = Some(Waiting { wait });
+        }
+        turn.server.after_command(conn);
+    }
+
+    /// Our master's stream is passed on to our own replicas and the AOF as it came.
+    fn applied(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, bytes: &[u8]) {
+        if let Some(master) = &mut conn.master {
+            master.applied(turn.server, bytes, conn.session.multi.is_some());
+            // A master gets no replies, except what it asked for.
+            if !master.take_reply_wanted() {
+                self.out.clear();
+            }
+        }
+    }
+
+    /// Sends what the batch has made for this connection, or keeps it until the log is durable.
+    fn send(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
+        let closing = conn.session.is(SessionFlags::CLOSE_AFTER_REPLY);
+        let held = turn.server.holds_replies(&turn.batch, conn.session.last_write_offset);
+        if held {
+            conn.held_until = conn.session.last_write_offset;
+        }
+        if held || !conn.output.is_empty() || conn.held_until > turn.server.durable_offset() {
+            conn.output.append(&mut self.out);
+            if conn.held_until <= turn.server.durable_offset() {
+                conn.flush().map_err(|_| Closed)?;
+            }
+        } else if !self.out.is_empty() {
+            let written = write_some(&mut conn.socket, &self.out).map_err(|_| Closed)?;
+            self.executor.stats.net_out_bytes.add(written as u64);
+            self.executor.stats.writes.add(1);
+            conn.output.extend_from_slice(&self.out[written..]);
+            self.out.clear();
+            if self.out.capacity() > 4 * FLUSH_BYTES {
+                self.out = Vec::new();
+            }
+        }
+        if !conn.output.is_empty() && self.over_limit(turn, conn) {
+            self.executor.stats.output_limit_disconnections.add(1);
+            return Err(Closed);
+        }
+        if closing { Err(Closed) } else { Ok(()) }
+    }
+
+    fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
+        let settings = &turn.batch.settings;
+        let limit = if conn.feed.is_some() { settings.buffer_limit_replica } else { settings.buffer_limit_normal };
+        let (bytes, now_ms) = (conn.output.len() as u64, turn.batch.now_ms);
+        if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+            return true;
+        }
+        if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
+            conn.soft_limit_since_ms = None;
+            return false;
+        }
+        let since = *conn.soft_limit_since_ms.get_or_insert(now_ms);
+        now_ms - since > limit.soft_seconds as i64 * 1000
+    }
+
+    /// Sends replies that waited for the log to be durable.
+    fn release_held(&mut self, turn: &mut Turn<'_>) {
+        let durable = turn.server.durable_offset();
+        let mut released = Vec::new();
+        for (token, conn) in turn.state().iter_mut() {
+            if conn.held_until > 0 && conn.held_until <= durable && !conn.output.is_empty() {
+                released.push(token);
+            }
+        }
+        for token in released {
+            self.serve(turn, token, false, true);
+        }
+    }
+
+    /// Sends each replica what has been written since.
+    fn feed_replicas(&mut self, turn: &mut Turn<'_>) {
+        for token in self.replicas.clone() {
+            let Some(mut conn) = turn.state().take(token) else { continue };
+            let result = self.feed(turn, &mut conn);
+            self.put_back(turn, token, conn, result);
+        }
+    }
+
+    fn feed(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
+        let Some(feed) = &conn.feed else { return Ok(()) };
+        if feed.state == FeedState::Snapshot {
+            return Ok(());
+        }
+        // What the socket does not take stays in the log, not in a buffer of its own.
+        while conn.output.is_empty() {
+            let moved = turn.server.log.read(&feed.cursor, FEED_BYTES, &mut conn.output);
+            if moved.map_err(|_| Closed)? == 0 {
+                break;
+            }
+            let written = write_some(&mut conn.socket, &conn.output).map_err(|_| Closed)?;
+            self.executor.stats.repl_out_bytes.add(written as u64);
+            conn.output.drain(..written);
+        }
+        Ok(())
+    }
+
+    /// Milliseconds until the next waiting client's time is up, at most a tick.
+    fn next_deadline_ms(&self, _server: &Server) -> u64 {
+        TICK_MS
+    }
+
+    /// Answers clients whose waiting is over.
+    fn look_after_waiting(&mut self, turn: &mut Turn<'_>) {
+        for token in self.waiting.clone() {
+            let Some(mut conn) = turn.state().take(token) else { continue };
+            let over = conn.waiting.as_ref().is_none_or(|waiting| self.wait_is_over(turn, &waiting.wait));
+            if !over {
+                turn.state().put(token, conn);
+                continue;
+            }
+            self.waiting.retain(|&other| other != token);
+            if let Some(Waiting { wait: Wait::Replicas { offset, .. } }) = conn.waiting.take() {
+                let acked = turn.server.replication.acked_by(offset);
+                Reply::new(&mut self.out, conn.session.resp).integer(acked as i64);
+            }
+            // Commands that arrived meanwhile are run now.
+            let input = std::mem::take(&mut conn.input);
+            let mut result = self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());
+            if result.is_ok() {
+                result = self.send(turn, &mut conn);
+            }
+            if result.is_ok() && conn.waiting.is_some() {
+                self.waiting.push(token);
+            }
+            self.put_back(turn, token, conn, result);
+        }
+    }
+
+    fn wait_is_over(&self, turn: &Turn<'_>, wait: &Wait) -> bool {
+        let Wait::Replicas { replicas, offset, deadline_ms } = wait;
+        turn.server.replication.acked_by(*offset) >= *replicas
+            || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+    }
+}
+
+/// The reply to a client that cannot be taken.
+pub fn refusal(error: &ReplyError) -> Vec<u8> {
+    let mut out = Vec::new();
+    Reply::new(&mut out, protocol::Resp::V2).error(error);
+    out
+}

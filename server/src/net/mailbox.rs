@@ -1,0 +1,52 @@
+//! What one thread asks of another: a queue and a waker, nothing else passes between threads.
+
+use parking_lot::Mutex;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// A message to an IO thread.
+pub enum Mail {
+    /// A connection to own from now on.
+    Connection(Box<super::Conn>),
+    /// A reply for a client that waits, and the end of its waiting.
+    Unblock { client: u64, reply: Vec<u8> },
+    /// Output that is not a reply: a published message, an invalidation.
+    Push { client: u64, bytes: Vec<u8> },
+    /// Close this connection.
+    Kill { client: u64 },
+    /// The write log has grown, or is durable further than before: look after replicas and held replies.
+    LogMoved,
+    /// The process is ending.
+    Stop,
+}
+
+pub struct Mailbox {
+    queue: Mutex<Vec<Mail>>,
+    waker: mio::Waker,
+    /// A wake-up is under way; another would be a wasted system call.
+    awake: AtomicBool,
+}
+
+impl Mailbox {
+    pub fn new(poll: &mio::Poll, token: mio::Token) -> io::Result<Mailbox> {
+        Ok(Mailbox {
+            queue: Mutex::new(Vec::new()),
+            waker: mio::Waker::new(poll.registry(), token)?,
+            awake: AtomicBool::new(false),
+        })
+    }
+
+    pub fn post(&self, mail: Mail) {
+        self.queue.lock().push(mail);
+        if !self.awake.swap(true, Ordering::AcqRel) {
+            // Fails only when the poll is gone, and then nobody reads the mail.
+            let _ = self.waker.wake();
+        }
+    }
+
+    /// Takes all mail into `into`, which must be empty.
+    pub fn take(&self, into: &mut Vec<Mail>) {
+        self.awake.store(false, Ordering::Release);
+        std::mem::swap(&mut *self.queue.lock(), into);
+    }
+}

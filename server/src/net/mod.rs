@@ -1,0 +1,11 @@
+//! Sockets: the acceptor, the IO threads and their connections.
+
+mod acceptor;
+mod conn;
+mod io_thread;
+pub mod mailbox;
+
+pub use acceptor::{Listeners, accept_forever};
+pub use conn::{Conn, Feed, FeedState, IoState, Socket};
+pub use io_thread::IoThread;
+pub use mailbox::{Mail, Mailbox};

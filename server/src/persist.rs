@@ -1,0 +1,60 @@
+//! Persistence, as far as the server's state goes: what was saved when, and whether writes are to be refused.
+
+use crate::config::Settings;
+use protocol::ReplyError;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+pub struct Persistence {
+    /// How far the log is known to be on disk.
+    durable: AtomicU64,
+    pub last_save_ms: AtomicI64,
+    pub last_bgsave_ok: AtomicBool,
+    pub aof_write_ok: AtomicBool,
+    /// Changes made up to the last save.
+    pub changes_at_save: AtomicU64,
+    pub saving: AtomicBool,
+}
+
+impl Persistence {
+    pub fn new(now_ms: i64) -> Persistence {
+        Persistence {
+            durable: AtomicU64::new(u64::MAX),
+            last_save_ms: AtomicI64::new(now_ms),
+            last_bgsave_ok: AtomicBool::new(true),
+            aof_write_ok: AtomicBool::new(true),
+            changes_at_save: AtomicU64::new(0),
+            saving: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub fn durable_offset(&self) -> u64 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    pub fn set_durable_offset(&self, offset: u64) {
+        self.durable.store(offset, Ordering::Release);
+    }
+
+    /// The disk failed, and by configuration clients are to be told.
+    pub fn refuses_writes(&self, settings: &Settings) -> bool {
+        let save_failed = settings.stop_writes_on_bgsave_error
+            && !settings.save.is_empty()
+            && !self.last_bgsave_ok.load(Ordering::Relaxed);
+        save_failed || !self.aof_write_ok.load(Ordering::Relaxed)
+    }
+
+    /// What a write is told while they are refused.
+    pub fn write_refusal(&self) -> ReplyError {
+        if self.aof_write_ok.load(Ordering::Relaxed) {
+            ReplyError::fixed(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
+                 Commands that may modify the data set are disabled, because this instance is configured to report \
+                 errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). Please check \
+                 the Redis logs for details about the RDB error.",
+            )
+        } else {
+            ReplyError::fixed("MISCONF Errors writing to the AOF file: Input/output error")
+        }
+    }
+}

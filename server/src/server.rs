@@ -1,0 +1,138 @@
+//! The server: what all threads share.
+
+use crate::cluster::Cluster;
+use crate::config::{AppendFsync, Config, Settings};
+use crate::evict::Eviction;
+use crate::exec::Batch;
+use crate::gate::Gate;
+use crate::net::{Conn, Mail, Mailbox};
+use crate::persist::Persistence;
+use crate::replication::Replication;
+use crate::slowlog::Slowlog;
+use crate::stats::Stats;
+use crate::watch::Watches;
+use crate::write_log::WriteLog;
+use keyspace::Keyspace;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+pub struct Server {
+    pub config: Config,
+    pub keyspace: Keyspace,
+    pub gate: Gate,
+    pub log: WriteLog,
+    pub stats: Stats,
+    pub watches: Watches,
+    pub slowlog: Slowlog,
+    pub eviction: Eviction,
+    pub replication: Replication,
+    pub persistence: Persistence,
+    /// `None` unless `cluster-enabled`.
+    pub cluster: Option<Cluster>,
+    /// A dataset is being read in: most commands are refused.
+    pub loading: AtomicBool,
+    pub shutdown: crate::process::Shutdown,
+    /// 40 hex digits, new for each process.
+    pub run_id: String,
+    pub started_ms: i64,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
+    mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
+    next_client_id: AtomicU64,
+}
+
+impl Server {
+    pub fn new(config: Config, cluster: Option<Cluster>, run_id: String, now_ms: i64) -> Server {
+        let settings = config.settings_shared();
+        Server {
+            keyspace: Keyspace::new(settings.databases),
+            gate: Gate::new(settings.io_threads),
+            log: WriteLog::new(settings.repl_backlog_bytes),
+            stats: Stats::default(),
+            watches: Watches::default(),
+            slowlog: Slowlog::default(),
+            eviction: Eviction::new(now_ms as u64),
+            replication: Replication::new(&run_id),
+            persistence: Persistence::new(now_ms),
+            cluster,
+            loading: AtomicBool::new(false),
+            shutdown: Default::default(),
+            run_id,
+            started_ms: now_ms,
+            active_expire: AtomicBool::new(true),
+            mailboxes: OnceLock::new(),
+            next_client_id: AtomicU64::new(1),
+            config,
+        }
+    }
+
+    /// Tells where the IO threads' mailboxes are; once, before they run.
+    pub fn set_mailboxes(&self, mailboxes: Vec<Arc<Mailbox>>) {
+        assert!(self.mailboxes.set(mailboxes).is_ok(), "the threads are made once");
+    }
+
+    pub fn post(&self, thread: usize, mail: Mail) {
+        if let Some(mailboxes) = self.mailboxes.get() {
+            mailboxes[thread].post(mail);
+        }
+    }
+
+    /// Posts to every thread but `thread`.
+    pub fn post_all_but(&self, thread: usize, mail: impl Fn() -> Mail) {
+        for other in (0..self.gate.threads()).filter(|&other| other != thread) {
+            self.post(other, mail());
+        }
+    }
+
+    pub fn post_all(&self, mail: impl Fn() -> Mail) {
+        self.post_all_but(usize::MAX, mail);
+    }
+
+    pub fn next_client_id(&self) -> u64 {
+        self.next_client_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// How far the write log is on disk; everything, where nobody asked for that.
+    #[inline]
+    pub fn durable_offset(&self) -> u64 {
+        self.persistence.durable_offset()
+    }
+
+    /// The commit gate: whether replies to a client whose last write ended at `offset` have to wait.
+    #[inline]
+    pub fn holds_replies(&self, batch: &Batch, offset: u64) -> bool {
+        offset > 0
+            && batch.settings.appendfsync == AppendFsync::Always
+            && batch.settings.appendonly
+            && offset > self.durable_offset()
+    }
+
+    /// Carries out what a command asked for that concerns its connection.
+    #[inline]
+    pub fn after_command(self: &Arc<Self>, conn: &mut Conn) {
+        if let Some(request) = conn.session.request.take() {
+            crate::replication::serve_request(self, conn, *request);
+        }
+    }
+
+    /// A connection is gone.
+    pub fn connection_closed(self: &Arc<Self>, mut conn: Box<Conn>) {
+        self.stats.connected.fetch_sub(1, Ordering::Relaxed);
+        crate::commands::transactions::unwatch(self, &mut conn.session);
+        if conn.feed.is_some() {
+            self.replication.replica_gone(conn.session.id);
+        }
+        if conn.master.is_some() {
+            self.replication.link_lost(self, conn.session.id);
+        }
+    }
+
+    /// Changes made to the dataset since the process started.
+    pub fn changes(&self) -> u64 {
+        self.stats.sum(|thread| &thread.changes)
+    }
+
+    pub fn settings(&self) -> Arc<Settings> {
+        self.config.settings_shared()
+    }
+}

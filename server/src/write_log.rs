@@ -1,0 +1,354 @@
+//! The one write log: every write in RESP, appended under its slot's lock, at one offset.
+//!
+//! The offset is the replication offset. Replicas and the AOF are readers of the log, each at a cursor of its
+//! own, so there is no copy per replica; the part kept behind the slowest of them is the backlog.
+//!
+//! ```text
+//!   first                                                end
+//!     │ chunk │ chunk │ chunk │ chunk │ … bytes so far    │
+//!             ▲ replica             ▲ AOF
+//! ```
+//!
+//! **Invariants:** offsets never fall within one history; a byte once at an offset stays the same; chunks are
+//! dropped from the front only, and never while a reader that is within its limit still needs them.
+
+use parking_lot::{Condvar, Mutex};
+use protocol::reply::write_command;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A chunk is closed when it has this many bytes.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+pub struct WriteLog {
+    /// Somebody reads the log; without a reader nothing is encoded.
+    active: AtomicBool,
+    end: AtomicU64,
+    tail: Mutex<Tail>,
+    grown: Condvar,
+}
+
+struct Tail {
+    chunks: VecDeque<Chunk>,
+    /// Offset of the first byte still held.
+    first: u64,
+    end: u64,
+    /// The database the stream is in, once a SELECT has said so.
+    db: Option<usize>,
+    /// Bytes kept for replicas that come back.
+    backlog_bytes: u64,
+    readers: Vec<Arc<AtomicU64>>,
+    /// A reader waits on `grown`.
+    waited_for: bool,
+}
+
+struct Chunk {
+    start: u64,
+    bytes: Vec<u8>,
+    /// Ranges of offsets that only replicas are to see (pings).
+    transient: Vec<(u64, u64)>,
+}
+
+/// The bytes asked for are gone: the reader was too slow.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Lost;
+
+/// A place in the log that keeps what lies after it from being dropped.
+pub struct Cursor {
+    offset: Arc<AtomicU64>,
+}
+
+impl Cursor {
+    pub fn get(&self) -> u64 {
+        self.offset.load(Ordering::Relaxed)
+    }
+}
+
+impl WriteLog {
+    pub fn new(backlog_bytes: u64) -> WriteLog {
+        WriteLog {
+            active: AtomicBool::new(false),
+            end: AtomicU64::new(0),
+            tail: Mutex::new(Tail {
+                chunks: VecDeque::new(),
+                first: 0,
+                end: 0,
+                db: None,
+                backlog_bytes,
+                readers: Vec::new(),
+                waited_for: false,
+            }),
+            grown: Condvar::new(),
+        }
+    }
+
+    #[inline]
+    pub fn is_active(&self) -> bool {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    /// Starts or stops the log. The world must be at rest: a write under way has already decided.
+    pub fn set_active(&self, active: bool) {
+        self.active.store(active, Ordering::Relaxed);
+        if !active {
+            let mut tail = self.tail.lock();
+            tail.chunks.clear();
+            tail.first = tail.end;
+            tail.db = None;
+        }
+    }
+
+    /// The offset after the last byte.
+    #[inline]
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// The offset of the first byte still held.
+    pub fn first(&self) -> u64 {
+        self.tail.lock().first
+    }
+
+    pub fn set_backlog_bytes(&self, bytes: u64) {
+        self.tail.lock().backlog_bytes = bytes;
+    }
+
+    /// Bytes held at the moment.
+    pub fn held_bytes(&self) -> u64 {
+        let tail = self.tail.lock();
+        tail.end - tail.first
+    }
+
+    /// Appends whole commands that begin in database `first_db` and end in `last_db`; a SELECT goes before them
+    /// where the stream is elsewhere. Returns the offset after them. Call it with the slots of the commands'
+    /// keys locked.
+    pub fn append(&self, first_db: usize, last_db: usize, commands: &[u8]) -> u64 {
+        let mut tail = self.tail.lock();
+        let current = tail.db.replace(last_db);
+        if current != Some(first_db) {
+            let mut select = Vec::with_capacity(32);
+            let number = first_db.to_string();
+            write_command(&mut select, [&b"SELECT"[..], number.as_bytes()].into_iter());
+            tail.push(&select);
+        }
+        tail.push(commands);
+        self.publish(tail)
+    }
+
+    /// Appends bytes of a stream made elsewhere, our master's, as they are.
+    pub fn append_stream(&self, bytes: &[u8]) -> u64 {
+        let mut tail = self.tail.lock();
+        tail.push(bytes);
+        self.publish(tail)
+    }
+
+    /// Appends what only replicas are to see.
+    pub fn append_transient(&self, bytes: &[u8]) -> u64 {
+        let mut tail = self.tail.lock();
+        let start = tail.end;
+        tail.push(bytes);
+        let end = tail.end;
+        if let Some(chunk) = tail.chunks.back_mut() {
+            chunk.transient.push((start, end));
+        }
+        self.publish(tail)
+    }
+
+    fn publish(&self, mut tail: parking_lot::MutexGuard<'_, Tail>) -> u64 {
+        tail.trim();
+        let end = tail.end;
+        self.end.store(end, Ordering::Release);
+        if tail.waited_for {
+            tail.waited_for = false;
+            self.grown.notify_all();
+        }
+        end
+    }
+
+    /// The next SELECT is written even if the stream is in the right database already: whoever starts to read
+    /// here does not know.
+    pub fn forget_db(&self) {
+        self.tail.lock().db = None;
+    }
+
+    /// Starts another history at `offset`, forgetting all that is held.
+    pub fn restart_at(&self, offset: u64) {
+        let mut tail = self.tail.lock();
+        tail.chunks.clear();
+        tail.first = offset;
+        tail.end = offset;
+        tail.db = None;
+        self.end.store(offset, Ordering::Release);
+        for reader in &tail.readers {
+            reader.store(offset, Ordering::Relaxed);
+        }
+    }
+
+    /// A cursor at `offset`; [`Lost`] when the log does not reach back that far, or not yet up to it.
+    pub fn cursor_at(&self, offset: u64) -> Result<Cursor, Lost> {
+        let mut tail = self.tail.lock();
+        if offset < tail.first || offset > tail.end {
+            return Err(Lost);
+        }
+        let shared = Arc::new(AtomicU64::new(offset));
+        tail.readers.push(shared.clone());
+        Ok(Cursor { offset: shared })
+    }
+
+    /// Appends up to `max` bytes after the cursor to `out` and moves the cursor over them.
+    /// Returns how many bytes the cursor moved.
+    pub fn read(&self, cursor: &Cursor, max: usize, out: &mut Vec<u8>) -> Result<usize, Lost> {
+        self.read_parts(cursor, max, |bytes, _| out.extend_from_slice(bytes))
+    }
+
+    /// As [`WriteLog::read`], leaving out what only replicas are to see.
+    pub fn read_durable(&self, cursor: &Cursor, max: usize, out: &mut Vec<u8>) -> Result<usize, Lost> {
+        self.read_parts(cursor, max, |bytes, transient| {
+            if !transient {
+                out.extend_from_slice(bytes);
+            }
+        })
+    }
+
+    fn read_parts(&self, cursor: &Cursor, max: usize, mut part: impl FnMut(&[u8], bool)) -> Result<usize, Lost> {
+        let tail = self.tail.lock();
+        let from = cursor.get();
+        if from < tail.first {
+            return Err(Lost);
+        }
+        let to = tail.end.min(from + max as u64);
+        let mut at = from;
+        let first_chunk = tail.chunks.partition_point(|chunk| chunk.end() <= from);
+        for chunk in tail.chunks.range(first_chunk..) {
+            let chunk_to = to.min(chunk.end());
+            for &(start, end) in &chunk.transient {
+                let (start, end) = (start.clamp(at, chunk_to), end.clamp(at, chunk_to));
+                part(chunk.slice(at, start), false);
+                part(chunk.slice(start, end), true);
+                at = at.max(end);
+            }
+            part(chunk.slice(at, chunk_to), false);
+            at = chunk_to;
+            if at == to {
+                break;
+            }
+        }
+        cursor.offset.store(to, Ordering::Relaxed);
+        Ok((to - from) as usize)
+    }
+
+    /// Waits until there is something after the cursor, at most so long.
+    pub fn wait(&self, cursor: &Cursor, at_most: Duration) {
+        let mut tail = self.tail.lock();
+        if tail.end == cursor.get() {
+            tail.waited_for = true;
+            self.grown.wait_for(&mut tail, at_most);
+        }
+    }
+
+    /// Wakes whoever waits, with nothing new to read.
+    pub fn nudge(&self) {
+        let mut tail = self.tail.lock();
+        tail.waited_for = false;
+        self.grown.notify_all();
+    }
+
+    /// Whether a replica at `offset` can go on from there.
+    pub fn reaches(&self, offset: u64) -> bool {
+        let tail = self.tail.lock();
+        (tail.first..=tail.end).contains(&offset)
+    }
+}
+
+impl Tail {
+    fn push(&mut self, bytes: &[u8]) {
+        let open = self.chunks.back().is_some_and(|chunk| chunk.bytes.len() + bytes.len() <= CHUNK_BYTES);
+        if !open {
+            // A small log should not hold a whole chunk of memory: the vector grows to its size.
+            self.chunks.push_back(Chunk { start: self.end, bytes: Vec::new(), transient: Vec::new() });
+        }
+        let chunk = self.chunks.back_mut().expect("pushed above");
+        chunk.bytes.extend_from_slice(bytes);
+        self.end += bytes.len() as u64;
+    }
+
+    /// Drops chunks from the front that are neither backlog nor still to be read.
+    fn trim(&mut self) {
+        if self.end - self.first <= self.backlog_bytes + CHUNK_BYTES as u64 {
+            return;
+        }
+        self.readers.retain(|reader| Arc::strong_count(reader) > 1);
+        let needed = self.readers.iter().map(|reader| reader.load(Ordering::Relaxed)).min().unwrap_or(self.end);
+        while let Some(chunk) = self.chunks.front() {
+            if chunk.end() > needed || self.end - chunk.end() < self.backlog_bytes {
+                break;
+            }
+            self.first = chunk.end();
+            self.chunks.pop_front();
+        }
+    }
+}
+
+impl Chunk {
+    fn end(&self) -> u64 {
+        self.start + self.bytes.len() as u64
+    }
+
+    fn slice(&self, from: u64, to: u64) -> &[u8] {
+        &self.bytes[(from - self.start) as usize..(to - self.start) as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(log: &WriteLog, cursor: &Cursor) -> String {
+        let mut out = Vec::new();
+        log.read(cursor, usize::MAX >> 1, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_select_goes_before_the_first_write_to_another_database() {
+        let log = WriteLog::new(1 << 20);
+        let cursor = log.cursor_at(0).unwrap();
+        log.append(0, 0, b"a");
+        log.append(0, 0, b"b");
+        log.append(2, 2, b"c");
+        assert_eq!(text(&log, &cursor), "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nab*2\r\n$6\r\nSELECT\r\n$1\r\n2\r\nc");
+        assert_eq!(cursor.get(), log.end());
+    }
+
+    #[test]
+    fn what_is_transient_is_for_replicas_only() {
+        let log = WriteLog::new(1 << 20);
+        let (replica, aof) = (log.cursor_at(0).unwrap(), log.cursor_at(0).unwrap());
+        log.append_stream(b"one");
+        log.append_transient(b"ping");
+        log.append_stream(b"two");
+        assert_eq!(text(&log, &replica), "onepingtwo");
+        // In pieces too: a piece may end within a ping.
+        let mut out = Vec::new();
+        while log.read_durable(&aof, 2, &mut out).unwrap() > 0 {}
+        assert_eq!(out, b"onetwo");
+    }
+
+    #[test]
+    fn the_backlog_is_bounded_but_a_reader_keeps_what_it_needs() {
+        let log = WriteLog::new(1000);
+        let line = vec![b'x'; 1000];
+        let slow = log.cursor_at(0).unwrap();
+        for _ in 0..2000 {
+            log.append_stream(&line);
+        }
+        assert_eq!(log.first(), 0);
+        drop(slow);
+        log.append_stream(&line);
+        assert!(log.held_bytes() <= 1000 + 2 * CHUNK_BYTES as u64, "{}", log.held_bytes());
+        assert!(!log.reaches(0) && log.reaches(log.end()));
+        assert_eq!(log.cursor_at(0).err(), Some(Lost));
+    }
+}
