@@ -7,6 +7,7 @@ pub mod number;
 mod pairs;
 mod random;
 pub mod set;
+pub mod zset;
 
 pub use limits::Limits;
 
@@ -50,4 +51,15 @@ pub(crate) fn test_config() -> proptest::test_runner::Config {
         config.rng_seed = proptest::test_runner::RngSeed::Fixed(0x6261_6c61_735f_7479);
     }
     config
+}
+
+#[cfg(test)]
+pub(crate) fn from_hex(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[cfg(test)]
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
