@@ -8,7 +8,7 @@
 //!  bucket, 64 bytes       ┌────────────────┬────────┬────────┬─ … ─┬────────┬──────────┐
 //!  (one cache line)       │ 6 fingerprints │ item 0 │ item 1 │     │ item 5 │ overflow │──▶ another bucket
 //!                         └────────────────┴────────┴────────┴─ … ─┴────────┴──────────┘
-//!  buckets                first: one Vec, grown by an eighth, up to 1024 buckets; then segments of 1024
+//!  buckets                first: one Vec, grown by an eighth, up to 1024 buckets; then segments of 64
 //! ```
 //!
 //! With `n` buckets and `level = floor(log2 n)`, a hash belongs to the bucket its low `level + 1` bits name,
@@ -46,8 +46,10 @@ const MAX_LOAD: usize = 5;
 /// Items per bucket, on average, below which a remove merges two. Well under [`MAX_LOAD`], so that a table
 /// that hovers around a size does not split and merge all the time.
 const MIN_LOAD: usize = 3;
-/// Buckets of the first segment at its largest, and of every other one.
-const SEGMENT: usize = 1024;
+/// Buckets of the first segment at its largest: so small that moving it is nothing.
+const FIRST: usize = 1024;
+/// Buckets of any other segment. At 4 KiB, a power of two, allocators align them without waste.
+const SEGMENT: usize = 64;
 /// Bits of a hash that tell a position on the line of [`Table::scan`].
 const POSITION_BITS: u32 = 48;
 /// Fingerprints of a bucket, one byte per place, 0 where the place is free.
@@ -207,6 +209,15 @@ impl<T: Item> Table<T> {
         (begin + width) & ((1 << POSITION_BITS) - 1)
     }
 
+    /// The first item that `fits`, looked for from the bucket at `cursor` on, once around.
+    pub fn find_from(&self, cursor: u64, fits: impl Fn(&T) -> bool) -> Option<&T> {
+        let root = self.root.as_ref()?;
+        let (count, from) =
+            (root.bucket_count(), root.index_of(hash_at(cursor & ((1 << POSITION_BITS) - 1))));
+        let mut buckets = (from..count).chain(0..from);
+        buckets.find_map(|index| root.bucket(index).chain_items().find(|item| fits(item)))
+    }
+
     /// An item drawn with the same chance as any other, as far as overflow chains are short.
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<&T> {
         /// Places a bucket is taken to have, most of them free: a draw that hits none is repeated.
@@ -224,8 +235,7 @@ impl<T: Item> Table<T> {
             }
         }
         // But what if the hash has put all items into few buckets? Then the nearest one will do.
-        let from = rng.usize(..count);
-        (from..count).chain(0..from).find_map(|index| root.bucket(index).chain_items().next())
+        self.find_from(rng.u64(..), |_| true)
     }
 }
 
@@ -237,7 +247,7 @@ fn fingerprint(hash: u64) -> u8 {
 
 /// Where a hash is on the line that [`Table::scan`] walks.
 #[inline]
-fn position(hash: u64) -> u64 {
+pub(crate) fn position(hash: u64) -> u64 {
     hash.reverse_bits() >> (64 - POSITION_BITS)
 }
 
@@ -256,13 +266,13 @@ impl<T> Root<T> {
     fn bucket_count(&self) -> usize {
         match self.rest.last() {
             None => self.first.len(),
-            Some(last) => self.rest.len() * SEGMENT + last.len(),
+            Some(last) => FIRST + (self.rest.len() - 1) * SEGMENT + last.len(),
         }
     }
 
     #[inline]
     fn bucket(&self, index: usize) -> &Bucket<T> {
-        match index.checked_sub(SEGMENT) {
+        match index.checked_sub(FIRST) {
             None => &self.first[index],
             Some(beyond) => &self.rest[beyond / SEGMENT][beyond % SEGMENT],
         }
@@ -270,7 +280,7 @@ impl<T> Root<T> {
 
     #[inline]
     fn bucket_mut(&mut self, index: usize) -> &mut Bucket<T> {
-        match index.checked_sub(SEGMENT) {
+        match index.checked_sub(FIRST) {
             None => &mut self.first[index],
             Some(beyond) => &mut self.rest[beyond / SEGMENT][beyond % SEGMENT],
         }
@@ -293,9 +303,9 @@ impl<T> Root<T> {
     }
 
     fn push_bucket(&mut self) {
-        if self.first.len() < SEGMENT {
+        if self.first.len() < FIRST {
             if self.first.len() == self.first.capacity() {
-                let more = (self.first.len() / 8).max(1).min(SEGMENT - self.first.len());
+                let more = (self.first.len() / 8).max(1).min(FIRST - self.first.len());
                 self.first.reserve_exact(more);
             }
             return self.first.push(Bucket::default());
