@@ -45,12 +45,13 @@ pub(crate) fn allocated(bytes: usize) -> usize {
 /// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
 #[cfg(test)]
 pub(crate) fn test_config() -> proptest::test_runner::Config {
-    let mut config = proptest::test_runner::Config::default();
-    config.failure_persistence = None;
-    if matches!(config.rng_seed, proptest::test_runner::RngSeed::Random) {
-        config.rng_seed = proptest::test_runner::RngSeed::Fixed(0x6261_6c61_735f_7479);
-    }
-    config
+    use proptest::test_runner::{Config, RngSeed};
+    let config = Config::default();
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(0x6261_6c61_735f_7479),
+        fixed => fixed,
+    };
+    Config { failure_persistence: None, rng_seed, ..config }
 }
 
 #[cfg(test)]
