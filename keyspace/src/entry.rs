@@ -164,7 +164,7 @@ impl Entry {
     pub fn type_of(&self) -> Type {
         match self.value() {
             ValueRef::Int(_) | ValueRef::Bytes(_) => Type::String,
-            ValueRef::Object(object) => type_of(object),
+            ValueRef::Object(object) => object.type_of(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Entry {
             ValueRef::Int(_) => Some(StringEncoding::Int),
             ValueRef::Bytes(bytes) if embeds(bytes) => Some(StringEncoding::Embstr),
             ValueRef::Bytes(_) => Some(StringEncoding::Raw),
-            ValueRef::Object(object) => (type_of(object) == Type::String).then_some(StringEncoding::Raw),
+            ValueRef::Object(object) => (object.type_of() == Type::String).then_some(StringEncoding::Raw),
         }
     }
 
@@ -533,10 +533,6 @@ impl Entry {
         // borrowed from it can be the source while it is borrowed mutably.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(at), bytes.len()) }
     }
-}
-
-fn type_of(object: &Object) -> Type {
-    object.type_of()
 }
 
 /// Bytes of heap behind an `Arc<Object>`: its counts, the object, and what that owns.

@@ -303,6 +303,11 @@ impl Listpack {
         Iter { back: self.after(pos), ..self.iter() }
     }
 
+    /// Over no element.
+    pub fn iter_none(&self) -> Iter<'_> {
+        Iter { back: HEADER_LEN, ..self.iter() }
+    }
+
     /// From the element at `first` up to and including the one at `last`.
     pub fn iter_between(&self, first: Pos, last: Pos) -> Iter<'_> {
         Iter { bytes: &self.bytes, front: first.offset(), back: self.after(last) }

@@ -8,7 +8,7 @@
 //!  bucket, 64 bytes       ┌────────────────┬────────┬────────┬─ … ─┬────────┬──────────┐
 //!  (one cache line)       │ 6 fingerprints │ item 0 │ item 1 │     │ item 5 │ overflow │──▶ another bucket
 //!                         └────────────────┴────────┴────────┴─ … ─┴────────┴──────────┘
-//!  buckets                first: one Vec, grown by an eighth, up to 1024 buckets; then segments of 1024
+//!  buckets                first: one Vec, grown by an eighth, up to 1024 buckets; then segments of 64
 //! ```
 //!
 //! With `n` buckets and `level = floor(log2 n)`, a hash belongs to the bucket its low `level + 1` bits name,
@@ -46,8 +46,10 @@ const MAX_LOAD: usize = 5;
 /// Items per bucket, on average, below which a remove merges two. Well under [`MAX_LOAD`], so that a table
 /// that hovers around a size does not split and merge all the time.
 const MIN_LOAD: usize = 3;
-/// Buckets of the first segment at its largest, and of every other one.
-const SEGMENT: usize = 1024;
+/// Buckets of the first segment at its largest: so small that moving it is nothing.
+const FIRST: usize = 1024;
+/// Buckets of any other segment. At 4 KiB, a power of two, allocators align them without waste.
+const SEGMENT: usize = 64;
 /// Bits of a hash that tell a position on the line of [`Table::scan`].
 const POSITION_BITS: u32 = 48;
 /// Fingerprints of a bucket, one byte per place, 0 where the place is free.
@@ -264,13 +266,13 @@ impl<T> Root<T> {
     fn bucket_count(&self) -> usize {
         match self.rest.last() {
             None => self.first.len(),
-            Some(last) => self.rest.len() * SEGMENT + last.len(),
+            Some(last) => FIRST + (self.rest.len() - 1) * SEGMENT + last.len(),
         }
     }
 
     #[inline]
     fn bucket(&self, index: usize) -> &Bucket<T> {
-        match index.checked_sub(SEGMENT) {
+        match index.checked_sub(FIRST) {
             None => &self.first[index],
             Some(beyond) => &self.rest[beyond / SEGMENT][beyond % SEGMENT],
         }
@@ -278,7 +280,7 @@ impl<T> Root<T> {
 
     #[inline]
     fn bucket_mut(&mut self, index: usize) -> &mut Bucket<T> {
-        match index.checked_sub(SEGMENT) {
+        match index.checked_sub(FIRST) {
             None => &mut self.first[index],
             Some(beyond) => &mut self.rest[beyond / SEGMENT][beyond % SEGMENT],
         }
@@ -301,9 +303,9 @@ impl<T> Root<T> {
     }
 
     fn push_bucket(&mut self) {
-        if self.first.len() < SEGMENT {
+        if self.first.len() < FIRST {
             if self.first.len() == self.first.capacity() {
-                let more = (self.first.len() / 8).max(1).min(SEGMENT - self.first.len());
+                let more = (self.first.len() / 8).max(1).min(FIRST - self.first.len());
                 self.first.reserve_exact(more);
             }
             return self.first.push(Bucket::default());

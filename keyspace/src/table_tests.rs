@@ -95,9 +95,7 @@ fn bytes_per_item_stay_low_at_every_size() {
         table.insert(hash(&key(n)), Pair::new(n, n));
         let per_item = table.memory_bytes() as f64 / table.len() as f64;
         let limit = if n < 50 { 150.0 } else { 21.0 };
-        // A new segment is 64 KiB at once; from then on it counts for less and less.
-        let segment = if table.len() >= SEGMENT * MAX_LOAD { 65_536.0 / table.len() as f64 } else { 0.0 };
-        assert!(per_item < limit + segment, "{per_item} bytes for each of {}", n + 1);
+        assert!(per_item < limit, "{per_item} bytes for each of {}", n + 1);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod number;
 mod pairs;
 mod random;
 pub mod set;
+pub mod zset;
 
 pub use limits::Limits;
 
@@ -44,10 +45,22 @@ pub(crate) fn allocated(bytes: usize) -> usize {
 /// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
 #[cfg(test)]
 pub(crate) fn test_config() -> proptest::test_runner::Config {
-    let mut config = proptest::test_runner::Config::default();
-    config.failure_persistence = None;
-    if matches!(config.rng_seed, proptest::test_runner::RngSeed::Random) {
-        config.rng_seed = proptest::test_runner::RngSeed::Fixed(0x6261_6c61_735f_7479);
-    }
-    config
+    use proptest::test_runner::{Config, RngSeed};
+    let config = Config::default();
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(0x6261_6c61_735f_7479),
+        fixed => fixed,
+    };
+    Config { failure_persistence: None, rng_seed, ..config }
+}
+
+#[cfg(test)]
+pub(crate) fn from_hex(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+}
+
+#[cfg(test)]
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -17,6 +17,11 @@ impl<'a> Pairs<'a> {
         Pairs(iter)
     }
 
+    /// No pairs, of whatever listpack.
+    pub fn none(pack: &'a Listpack) -> Self {
+        Pairs(pack.iter_none())
+    }
+
     /// The next pair, and where it begins.
     pub fn next_with_pos(&mut self) -> Option<(Pos, Element<'a>, Element<'a>)> {
         let (pos, first) = self.0.next_with_pos()?;

@@ -82,7 +82,7 @@ impl ListValue {
     pub fn is_empty(&self) -> bool {
         match &self.repr {
             Repr::Listpack(pack) => pack.is_empty(),
-            Repr::Quicklist(quick) => quick.len() == 0,
+            Repr::Quicklist(quick) => quick.is_empty(),
         }
     }
 
@@ -162,7 +162,7 @@ impl ListValue {
 
     fn shrink_to_listpack(&mut self, limit: NodeLimit) {
         let Repr::Quicklist(quick) = &mut self.repr else { return };
-        if quick.len() == 0 {
+        if quick.is_empty() {
             self.repr = Repr::Listpack(Listpack::new());
         } else if let Some(pack) = quick.take_only_node(|node| limit.admits(node.byte_len(), node.len())) {
             self.repr = Repr::Listpack(pack);
