@@ -164,7 +164,7 @@ impl Entry {
     pub fn type_of(&self) -> Type {
         match self.value() {
             ValueRef::Int(_) | ValueRef::Bytes(_) => Type::String,
-            ValueRef::Object(object) => type_of(object),
+            ValueRef::Object(object) => object.type_of(),
         }
     }
 
@@ -175,7 +175,7 @@ impl Entry {
             ValueRef::Int(_) => Some(StringEncoding::Int),
             ValueRef::Bytes(bytes) if embeds(bytes) => Some(StringEncoding::Embstr),
             ValueRef::Bytes(_) => Some(StringEncoding::Raw),
-            ValueRef::Object(object) => (type_of(object) == Type::String).then_some(StringEncoding::Raw),
+            ValueRef::Object(object) => (object.type_of() == Type::String).then_some(StringEncoding::Raw),
         }
     }
 
@@ -244,7 +244,8 @@ impl Entry {
         let mut text = match self.value() {
             ValueRef::Int(n) => n.to_string().into_bytes(),
             ValueRef::Bytes(bytes) => bytes.to_vec(),
-            ValueRef::Object(_) => return self.object_mut().and_then(as_string).map(edit),
+            ValueRef::Object(Object::Str(_)) => return self.object_mut().and_then(as_string).map(edit),
+            ValueRef::Object(_) => return None,
         };
         let result = edit(&mut text);
         if text.len() <= INLINE_MAX {
@@ -535,23 +536,15 @@ impl Entry {
     }
 }
 
-fn type_of(object: &Object) -> Type {
-    match object {
-        Object::Str(_) => Type::String,
-    }
-}
-
 /// Bytes of heap behind an `Arc<Object>`: its counts, the object, and what that owns.
 fn object_bytes(object: &Object) -> usize {
-    let owned = match object {
-        Object::Str(text) => text.capacity(),
-    };
-    2 * WORD_BYTES + size_of::<Object>() + owned
+    2 * WORD_BYTES + size_of::<Object>() + object.memory_bytes()
 }
 
 fn as_string(object: &mut Object) -> Option<&mut Vec<u8>> {
     match object {
         Object::Str(text) => Some(text),
+        _ => None,
     }
 }
 
