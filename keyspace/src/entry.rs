@@ -244,7 +244,8 @@ impl Entry {
         let mut text = match self.value() {
             ValueRef::Int(n) => n.to_string().into_bytes(),
             ValueRef::Bytes(bytes) => bytes.to_vec(),
-            ValueRef::Object(_) => return self.object_mut().and_then(as_string).map(edit),
+            ValueRef::Object(Object::Str(_)) => return self.object_mut().and_then(as_string).map(edit),
+            ValueRef::Object(_) => return None,
         };
         let result = edit(&mut text);
         if text.len() <= INLINE_MAX {

@@ -130,6 +130,15 @@ fn objects_are_dropped_exactly_once() {
 }
 
 #[test]
+fn a_collection_is_no_string() {
+    let set = Arc::new(Object::Set(crate::types::set::SetValue::new()));
+    let mut entry = Entry::new(b"k", NewValue::Object(set.clone()), None);
+    assert_eq!(entry.string_mut(|_| unreachable!("no string")), None::<()>);
+    assert_eq!((entry.type_of(), entry.string_encoding()), (Type::Set, None));
+    assert!(Arc::ptr_eq(entry.object_arc().unwrap(), &set), "asking copies nothing");
+}
+
+#[test]
 fn expires_after_its_millisecond() {
     let entry = Entry::new(b"k", NewValue::Int(1), Some(1_000));
     assert!(!entry.is_expired(1_000) && entry.is_expired(1_001));
