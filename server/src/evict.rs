@@ -19,8 +19,13 @@ pub struct AccessClock {
 
 impl AccessClock {
     pub fn new(settings: &Settings, now_ms: i64) -> AccessClock {
-        let knobs = LfuKnobs { log_factor: settings.lfu_log_factor, decay_time_min: settings.lfu_decay_minutes };
-        AccessClock { now_ms, lru: access::lru(now_ms), lfu: settings.maxmemory_policy.is_lfu().then_some(knobs) }
+        let knobs =
+            LfuKnobs { log_factor: settings.lfu_log_factor, decay_time_min: settings.lfu_decay_minutes };
+        AccessClock {
+            now_ms,
+            lru: access::lru(now_ms),
+            lfu: settings.maxmemory_policy.is_lfu().then_some(knobs),
+        }
     }
 
     /// The access bits of an entry that had `before` and is used now.
@@ -62,7 +67,8 @@ pub fn make_room(server: &Server, settings: &Settings, now_ms: i64) -> bool {
     if limit == 0 || crate::memory::used_bytes() <= limit {
         return true;
     }
-    if settings.maxmemory_policy == Policy::NoEviction || server.replication.is_replica() && settings.replica_ignore_maxmemory
+    if settings.maxmemory_policy == Policy::NoEviction
+        || server.replication.is_replica() && settings.replica_ignore_maxmemory
     {
         return false;
     }

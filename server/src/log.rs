@@ -94,7 +94,8 @@ pub fn raw(text: &str) {
 
 /// `20 Nov 2026 10:04:06.123`, in UTC: the log says the same wherever it is read.
 fn timestamp(now_ms: i64) -> String {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (seconds, ms) = (now_ms.div_euclid(1000), now_ms.rem_euclid(1000));
     let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
     let (year, month, day) = civil_from_days(days);

@@ -82,7 +82,12 @@ fn line_of(line: &Cell<usize>) -> usize {
 /// Bytes handed out by the allocator and not given back.
 pub fn used_bytes() -> u64 {
     let lines = NEXT_LINE.load(Ordering::Relaxed).min(SHARED);
-    COUNTS[..lines].iter().chain([&COUNTS[SHARED]]).map(|count| count.load(Ordering::Relaxed)).sum::<i64>().max(0) as u64
+    COUNTS[..lines]
+        .iter()
+        .chain([&COUNTS[SHARED]])
+        .map(|count| count.load(Ordering::Relaxed))
+        .sum::<i64>()
+        .max(0) as u64
 }
 
 /// Bytes of this process in physical memory.

@@ -65,7 +65,10 @@ impl fmt::Display for Classes {
             f.write_str("A")?;
             rest -= Classes::ALL;
         }
-        LETTERS.iter().filter(|(class, _)| rest.contains(*class)).try_for_each(|(_, letter)| write!(f, "{letter}"))
+        LETTERS
+            .iter()
+            .filter(|(class, _)| rest.contains(*class))
+            .try_for_each(|(_, letter)| write!(f, "{letter}"))
     }
 }
 

@@ -68,7 +68,9 @@ impl ThreadStats {
 
     fn reset(&self) {
         for command in &self.commands {
-            [&command.calls, &command.nanos, &command.rejected, &command.failed].into_iter().for_each(Counter::reset);
+            [&command.calls, &command.nanos, &command.rejected, &command.failed]
+                .into_iter()
+                .for_each(Counter::reset);
         }
         let all = [
             &self.processed,
@@ -176,7 +178,9 @@ impl Stats {
     pub fn reset(&self) {
         self.threads.lock().iter().for_each(|thread| thread.reset());
         self.errors.lock().clear();
-        for counter in [&self.rejected_connections, &self.sync_full, &self.sync_partial_ok, &self.sync_partial_err] {
+        for counter in
+            [&self.rejected_connections, &self.sync_full, &self.sync_partial_ok, &self.sync_partial_err]
+        {
             counter.store(0, Ordering::Relaxed);
         }
         *self.rates.lock() = Rates::default();

@@ -212,7 +212,12 @@ impl WriteLog {
         })
     }
 
-    fn read_parts(&self, cursor: &Cursor, max: usize, mut part: impl FnMut(&[u8], bool)) -> Result<usize, Lost> {
+    fn read_parts(
+        &self,
+        cursor: &Cursor,
+        max: usize,
+        mut part: impl FnMut(&[u8], bool),
+    ) -> Result<usize, Lost> {
         let tail = self.tail.lock();
         let from = cursor.get();
         if from < tail.first {
@@ -280,7 +285,8 @@ impl Tail {
             return;
         }
         self.readers.retain(|reader| Arc::strong_count(reader) > 1);
-        let needed = self.readers.iter().map(|reader| reader.load(Ordering::Relaxed)).min().unwrap_or(self.end);
+        let needed =
+            self.readers.iter().map(|reader| reader.load(Ordering::Relaxed)).min().unwrap_or(self.end);
         while let Some(chunk) = self.chunks.front() {
             if chunk.end() > needed || self.end - chunk.end() < self.backlog_bytes {
                 break;
@@ -318,7 +324,10 @@ mod tests {
         log.append(0, 0, b"a");
         log.append(0, 0, b"b");
         log.append(2, 2, b"c");
-        assert_eq!(text(&log, &cursor), "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nab*2\r\n$6\r\nSELECT\r\n$1\r\n2\r\nc");
+        assert_eq!(
+            text(&log, &cursor),
+            "*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\nab*2\r\n$6\r\nSELECT\r\n$1\r\n2\r\nc"
+        );
         assert_eq!(cursor.get(), log.end());
     }
 

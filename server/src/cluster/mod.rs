@@ -2,8 +2,8 @@
 
 pub mod route;
 
-pub use cluster_bus::RoutingTable as Routing;
 use arc_swap::ArcSwap;
+pub use cluster_bus::RoutingTable as Routing;
 use std::sync::Arc;
 
 pub struct Cluster {

@@ -71,7 +71,9 @@ fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             Ok(3) => Resp::V3,
             Ok(_) => return Err(ReplyError::NO_PROTO),
             Err(_) if version.is_empty() => return Err(ReplyError::NO_PROTO),
-            Err(_) => return Err(ReplyError::fixed("ERR Protocol version is not an integer or out of range")),
+            Err(_) => {
+                return Err(ReplyError::fixed("ERR Protocol version is not an integer or out of range"));
+            }
         };
     }
     let mut name = None;

@@ -30,5 +30,4 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] =
-    &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];

@@ -22,8 +22,12 @@ pub enum ExpiryUnit {
 
 impl ExpiryUnit {
     fn of(word: &[u8]) -> Option<ExpiryUnit> {
-        const WORDS: [(&str, ExpiryUnit); 4] =
-            [("EX", ExpiryUnit::Ex), ("PX", ExpiryUnit::Px), ("EXAT", ExpiryUnit::ExAt), ("PXAT", ExpiryUnit::PxAt)];
+        const WORDS: [(&str, ExpiryUnit); 4] = [
+            ("EX", ExpiryUnit::Ex),
+            ("PX", ExpiryUnit::Px),
+            ("EXAT", ExpiryUnit::ExAt),
+            ("PXAT", ExpiryUnit::PxAt),
+        ];
         WORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes())).map(|(_, unit)| *unit)
     }
 

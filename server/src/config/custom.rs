@@ -40,7 +40,8 @@ pub fn client_output_buffer_limit(words: &[String], old: &str) -> Parsed {
         let Some(class) = CLASSES.iter().position(|name| name.eq_ignore_ascii_case(class)) else {
             return Err("Invalid client class specified in buffer limit configuration.".into());
         };
-        let fault = || "Error in hard, soft or soft_seconds setting in buffer limit configuration.".to_owned();
+        let fault =
+            || "Error in hard, soft or soft_seconds setting in buffer limit configuration.".to_owned();
         let hard = memory(quad[1]).ok_or_else(fault)?;
         let soft = memory(quad[2]).ok_or_else(fault)?;
         let seconds = parse_i64(quad[3].as_bytes()).filter(|&s| s >= 0).ok_or_else(fault)?;
@@ -129,8 +130,10 @@ pub fn latency_tracking_info_percentiles(words: &[String], _old: &str) -> Parsed
         match word.parse::<f64>() {
             Ok(percentile) if (0.0..=100.0).contains(&percentile) => {}
             Ok(_) => {
-                return Err("latency-tracking-info-percentiles should contain only percentiles between 0.0 and 100.0"
-                    .into());
+                return Err(
+                    "latency-tracking-info-percentiles should contain only percentiles between 0.0 and 100.0"
+                        .into(),
+                );
             }
             Err(_) => return Err("Invalid latency-tracking-info-percentiles parameters".into()),
         }

@@ -49,7 +49,12 @@ impl Loaded {
 
     fn read_nested(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
         let source = path.display().to_string();
-        let fault = |reason: String| ConfigError { source: source.clone(), line_number: 0, line: String::new(), reason };
+        let fault = |reason: String| ConfigError {
+            source: source.clone(),
+            line_number: 0,
+            line: String::new(),
+            reason,
+        };
         if depth > INCLUDE_DEPTH_MAX {
             return Err(fault("include nests too deep".into()));
         }
@@ -74,7 +79,8 @@ impl Loaded {
                 line: line.to_owned(),
                 reason,
             };
-            let words = split_quoted(line.as_bytes()).ok_or_else(|| fault("Unbalanced quotes in configuration line".into()))?;
+            let words = split_quoted(line.as_bytes())
+                .ok_or_else(|| fault("Unbalanced quotes in configuration line".into()))?;
             let words: Vec<String> =
                 words.as_argv().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
             if words.is_empty() {
@@ -102,7 +108,11 @@ impl Loaded {
                 let row = row_of(name).ok_or(BAD)?;
                 let param = &PARAMS[row];
                 if args.is_empty() || (args.len() > 1 && !param.flags.multi) {
-                    return Err(if args.is_empty() { BAD.into() } else { "wrong number of arguments".into() });
+                    return Err(if args.is_empty() {
+                        BAD.into()
+                    } else {
+                        "wrong number of arguments".into()
+                    });
                 }
                 let first = self.seen.insert(row);
                 let mut args = args.to_vec();
@@ -141,11 +151,15 @@ fn directives(args: &[String]) -> Vec<Vec<String>> {
             _ => vec![arg.clone()],
         };
         // A directive always takes a value, so what follows a bare name is one even if it starts with `--`.
-        let expects_value = out.last().is_some_and(|last| last.len() == 1) && row_of(&arg[2.min(arg.len())..]).is_none();
+        let expects_value =
+            out.last().is_some_and(|last| last.len() == 1) && row_of(&arg[2.min(arg.len())..]).is_none();
         if arg.starts_with("--") && arg.len() > 2 && !expects_value {
             words[0] = words[0][2..].to_owned();
             // `--save` alone, or before another directive, means no save points.
-            if words.len() == 1 && words[0] == "save" && args.get(i + 1).is_none_or(|next| next.starts_with("--")) {
+            if words.len() == 1
+                && words[0] == "save"
+                && args.get(i + 1).is_none_or(|next| next.starts_with("--"))
+            {
                 words.push(String::new());
             }
             out.push(words);
@@ -197,7 +211,9 @@ mod tests {
 
     #[test]
     fn old_names_quotes_comments_and_several_saves() {
-        let loaded = loaded("# comment\n\n slave-read-only no\nsave 900 1\nsave 300 10\nrequirepass \"a b\"\n").unwrap();
+        let loaded =
+            loaded("# comment\n\n slave-read-only no\nsave 900 1\nsave 300 10\nrequirepass \"a b\"\n")
+                .unwrap();
         assert!(!loaded.values.bool("replica-read-only"));
         assert_eq!(loaded.values.text("save"), "900 1 300 10");
         assert_eq!(loaded.values.text("requirepass"), "a b");
@@ -214,11 +230,10 @@ mod tests {
     fn the_command_line_spells_directives() {
         let words = |line: &[&str]| directives(&line.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>());
         assert_eq!(words(&["--port", "1", "--bind", "a", "b"]), [vec!["port", "1"], vec!["bind", "a", "b"]]);
-        assert_eq!(words(&["--port 1", "--save", "--appendonly", "yes"]), [
-            vec!["port", "1"],
-            vec!["save", ""],
-            vec!["appendonly", "yes"]
-        ]);
+        assert_eq!(
+            words(&["--port 1", "--save", "--appendonly", "yes"]),
+            [vec!["port", "1"], vec!["save", ""], vec!["appendonly", "yes"]]
+        );
         assert_eq!(words(&["--requirepass", "--x"]), [vec!["requirepass", "--x"]]);
     }
 }

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_defaults_are_valid() {
-        let mut names: Vec<&str> = PARAMS.iter().flat_map(|p| [Some(p.name), p.alias].into_iter().flatten()).collect();
+        let mut names: Vec<&str> =
+            PARAMS.iter().flat_map(|p| [Some(p.name), p.alias].into_iter().flatten()).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();
@@ -129,7 +130,8 @@ mod tests {
             let text = param.default_value().to_text(param);
             let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
             let words = if param.flags.multi { words } else { vec![text.clone()] };
-            let back = param.parse(&words, &param.default_value()).unwrap_or_else(|e| panic!("{}: {e}", param.name));
+            let back =
+                param.parse(&words, &param.default_value()).unwrap_or_else(|e| panic!("{}: {e}", param.name));
             assert_eq!(back, param.default_value(), "{}", param.name);
         }
     }

@@ -67,7 +67,9 @@ fn lines_of(row: usize, values: &Values) -> Vec<String> {
     let text = values.get(row).to_text(param);
     let words: Vec<&str> = text.split(' ').collect();
     match param.name {
-        "save" if !text.is_empty() => words.chunks(2).map(|pair| format!("save {}", pair.join(" "))).collect(),
+        "save" if !text.is_empty() => {
+            words.chunks(2).map(|pair| format!("save {}", pair.join(" "))).collect()
+        }
         "client-output-buffer-limit" => {
             words.chunks(4).map(|quad| format!("client-output-buffer-limit {}", quad.join(" "))).collect()
         }
@@ -112,7 +114,10 @@ mod tests {
             loaded.values.set(row_of(name).unwrap(), &[value.to_owned()]).unwrap();
         }
         let new = rewritten(old, &loaded.values, &[]);
-        assert!(new.starts_with("# my node\nport 7001\nsave 1 2\nsave 3 4\n\nreplica-read-only yes\n"), "{new}");
+        assert!(
+            new.starts_with("# my node\nport 7001\nsave 1 2\nsave 3 4\n\nreplica-read-only yes\n"),
+            "{new}"
+        );
         let mut back = Loaded::default();
         back.read_text(&new, "new").unwrap();
         for row in 0..PARAMS.len() {

@@ -214,9 +214,10 @@ impl Settings {
             shutdown_timeout_seconds: uint("shutdown-timeout"),
             shutdown_on_sigterm: text("shutdown-on-sigterm"),
             shutdown_on_sigint: text("shutdown-on-sigint"),
-            replicaof: v.text("replicaof").split_once(' ').map(|(host, port)| {
-                (host.to_owned(), port.parse().expect("checked when it was set"))
-            }),
+            replicaof: v
+                .text("replicaof")
+                .split_once(' ')
+                .map(|(host, port)| (host.to_owned(), port.parse().expect("checked when it was set"))),
             replica_read_only: v.bool("replica-read-only"),
             replica_serve_stale_data: v.bool("replica-serve-stale-data"),
             replica_priority: v.int("replica-priority"),

@@ -53,7 +53,8 @@ enum Default {
     Text(&'static str),
 }
 
-const NO_FLAGS: Flags = Flags { immutable: false, hidden: false, sensitive: false, protected: false, multi: false };
+const NO_FLAGS: Flags =
+    Flags { immutable: false, hidden: false, sensitive: false, protected: false, multi: false };
 
 impl Param {
     const fn new(name: &'static str, kind: Kind, default: Default) -> Param {
@@ -84,7 +85,11 @@ impl Param {
         Param::new(name, Kind::Text, Default::Text(default))
     }
 
-    pub const fn choice(name: &'static str, choices: &'static [&'static str], default: &'static str) -> Param {
+    pub const fn choice(
+        name: &'static str,
+        choices: &'static [&'static str],
+        default: &'static str,
+    ) -> Param {
         Param::new(name, Kind::Choice(choices), Default::Text(default))
     }
 
@@ -131,7 +136,8 @@ impl Param {
     }
 
     pub fn is_named(&self, name: &str) -> bool {
-        self.name.eq_ignore_ascii_case(name) || self.alias.is_some_and(|alias| alias.eq_ignore_ascii_case(name))
+        self.name.eq_ignore_ascii_case(name)
+            || self.alias.is_some_and(|alias| alias.eq_ignore_ascii_case(name))
     }
 
     pub fn default_value(&self) -> Value {
@@ -159,7 +165,9 @@ impl Param {
                 let n = protocol::number::parse_i64(word.as_bytes());
                 within(n.ok_or("argument couldn't be parsed into an integer")?, min, max)
             }
-            Kind::Memory(min, max) => within(memory(word).ok_or("argument must be a memory value")?, min, max),
+            Kind::Memory(min, max) => {
+                within(memory(word).ok_or("argument must be a memory value")?, min, max)
+            }
             Kind::MemoryOrPercent(_, max) => match word.strip_suffix('%') {
                 Some(percent) => match percent.parse::<i64>() {
                     Ok(percent) if (0..=100).contains(&percent) => Ok(Value::Int(-percent)),

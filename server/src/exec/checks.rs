@@ -125,7 +125,8 @@ fn writable(c: &Checked<'_>) -> Result<(), ReplyError> {
 }
 
 fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if c.batch.master_link_down && !c.batch.settings.replica_serve_stale_data && !c.command.has(Flags::STALE) {
+    if c.batch.master_link_down && !c.batch.settings.replica_serve_stale_data && !c.command.has(Flags::STALE)
+    {
         return Err(ReplyError::MASTER_DOWN);
     }
     Ok(())

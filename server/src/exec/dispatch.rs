@@ -322,7 +322,8 @@ fn needs_world(session: &Session, command: &Command) -> bool {
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
     let multi = session.multi.as_mut().expect("checked by the caller");
-    multi.needs_world |= command.spec.flags.intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES);
+    multi.needs_world |=
+        command.spec.flags.intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES);
     multi.has_writes |= command.has(Flags::WRITE);
     multi.queue.push((command, ArgVec::from(argv)));
 }

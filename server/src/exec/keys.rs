@@ -283,7 +283,13 @@ impl<'a> Keys<'a> {
 impl<'a> Guards<'a> {
     /// The locked slot of `key` in database `db`. `on_demand` allows to lock it now, to write or to read.
     #[inline]
-    fn of(&mut self, server: &'a Server, on_demand: Option<bool>, db: usize, key: &[u8]) -> &mut SlotGuard<'a> {
+    fn of(
+        &mut self,
+        server: &'a Server,
+        on_demand: Option<bool>,
+        db: usize,
+        key: &[u8],
+    ) -> &mut SlotGuard<'a> {
         match self {
             Guards::One(slot, guard) => {
                 debug_assert!(*slot == Slot::of(key), "a key outside the locked slot");

@@ -1,7 +1,7 @@
 //! Running commands: the table, the checks, the locks, and what a handler is given to work with.
 
-pub mod cx;
 pub mod checks;
+pub mod cx;
 pub mod dispatch;
 pub mod effects;
 pub mod keys;

@@ -154,9 +154,17 @@ pub enum Begin {
 pub enum Find {
     /// Up to `last` (relative to the beginning; negative counts from the end), every `step`th; a `limit` above
     /// one takes only that fraction of the arguments.
-    Range { last: i32, step: usize, limit: usize },
+    Range {
+        last: i32,
+        step: usize,
+        limit: usize,
+    },
     /// An argument tells how many; offsets are relative to the beginning.
-    KeyNum { index: usize, first: usize, step: usize },
+    KeyNum {
+        index: usize,
+        first: usize,
+        step: usize,
+    },
     Unknown,
 }
 
@@ -227,11 +235,14 @@ impl KeySpec {
                 if begin + index >= argc {
                     return Err(BadKeys);
                 }
-                let count = protocol::number::parse_i64(argv.get(begin + index)).filter(|&n| n >= 0).ok_or(BadKeys)?;
+                let count = protocol::number::parse_i64(argv.get(begin + index))
+                    .filter(|&n| n >= 0)
+                    .ok_or(BadKeys)?;
                 if count == 0 {
                     return Ok(());
                 }
-                let last = (count as usize - 1).checked_mul(step).and_then(|span| span.checked_add(begin + first));
+                let last =
+                    (count as usize - 1).checked_mul(step).and_then(|span| span.checked_add(begin + first));
                 (begin + first, last.ok_or(BadKeys)?, step)
             }
             Find::Unknown => return Ok(()),

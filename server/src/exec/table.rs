@@ -21,10 +21,12 @@ pub struct Command {
 impl Command {
     fn new(spec: &'static CommandSpec, container: Option<&str>, next_id: &mut usize) -> Command {
         use super::spec::{Begin, Find, KeyFlags};
-        let full_name = container.map_or(spec.name.to_owned(), |container| format!("{container}|{}", spec.name));
+        let full_name =
+            container.map_or(spec.name.to_owned(), |container| format!("{container}|{}", spec.name));
         let id = *next_id;
         *next_id += 1;
-        let subcommands = spec.subcommands.iter().map(|sub| Command::new(sub, Some(&full_name), next_id)).collect();
+        let subcommands =
+            spec.subcommands.iter().map(|sub| Command::new(sub, Some(&full_name), next_id)).collect();
         let one_key_first = matches!(spec.keys, [key] if key.begin == Begin::Index(1)
             && matches!(key.find, Find::Range { last: 0, .. }) && !key.flags.contains(KeyFlags::NOT_KEY));
         Command { spec, full_name, id, subcommands, one_key_first, is_subcommand: container.is_some() }
@@ -57,7 +59,8 @@ impl CommandTable {
             .flat_map(|family| family.iter())
             .map(|spec| Command::new(spec, None, &mut count))
             .collect();
-        let by_name = commands.iter().enumerate().map(|(i, c)| (Box::from(c.spec.name.as_bytes()), i)).collect();
+        let by_name =
+            commands.iter().enumerate().map(|(i, c)| (Box::from(c.spec.name.as_bytes()), i)).collect();
         CommandTable { by_name, commands, count }
     }
 
@@ -110,7 +113,11 @@ mod tests {
     fn names_are_unique_and_short() {
         let mut names: Vec<&str> = table().each().map(|c| c.full_name.as_str()).collect();
         assert_eq!(names.len(), table().count());
-        assert!(table().iter().all(|c| c.spec.name.len() <= NAME_MAX && c.spec.name == c.spec.name.to_lowercase()));
+        assert!(
+            table()
+                .iter()
+                .all(|c| c.spec.name.len() <= NAME_MAX && c.spec.name == c.spec.name.to_lowercase())
+        );
         names.sort_unstable();
         names.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
     }

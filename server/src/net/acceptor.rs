@@ -29,13 +29,17 @@ impl Listeners {
         let mut tcp = Vec::new();
         if settings.port != 0 {
             for name in &settings.bind {
-                let (name, optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
+                let (name, optional) =
+                    name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
                 match listen(address(name)?, settings) {
                     Ok(listener) => tcp.push(TcpListener::from_std(listener)),
                     Err(error) if optional && is_absent(&error) => {}
                     Err(error) => {
                         let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
-                        crate::log::warning(&format!("Warning: Could not create server TCP listening socket {name}:{}: {error}", settings.port));
+                        crate::log::warning(&format!(
+                            "Warning: Could not create server TCP listening socket {name}:{}: {error}",
+                            settings.port
+                        ));
                         return Err(io::Error::new(error.kind(), text));
                     }
                 }
@@ -68,7 +72,10 @@ fn address(name: &str) -> io::Result<IpAddr> {
 /// The address, or its whole family, does not exist here.
 fn is_absent(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
-        || matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT))
+        || matches!(
+            error.raw_os_error(),
+            Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+        )
 }
 
 fn listen(ip: IpAddr, settings: &Settings) -> io::Result<std::net::TcpListener> {
@@ -158,7 +165,8 @@ fn welcome(
         Some(ReplyError::fixed("ERR max number of clients reached"))
     } else {
         let outside = ip.is_some_and(|ip| !ip.to_canonical().is_loopback());
-        (settings.protected_mode && settings.requirepass.is_empty() && outside).then(ReplyError::protected_mode)
+        (settings.protected_mode && settings.requirepass.is_empty() && outside)
+            .then(ReplyError::protected_mode)
     };
     if let Some(error) = refused {
         let _ = socket.write(&refusal(&error));

@@ -183,7 +183,10 @@ impl IoState {
     }
 
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Conn)> {
-        self.conns.iter_mut().enumerate().filter_map(|(token, conn)| conn.as_deref_mut().map(|conn| (token, conn)))
+        self.conns
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(token, conn)| conn.as_deref_mut().map(|conn| (token, conn)))
     }
 
     pub fn len(&self) -> usize {

@@ -196,7 +196,13 @@ impl IoThread {
         self.unread.push(token);
     }
 
-    fn put_back(&mut self, turn: &mut Turn<'_>, token: usize, mut conn: Box<Conn>, result: Result<(), Closed>) {
+    fn put_back(
+        &mut self,
+        turn: &mut Turn<'_>,
+        token: usize,
+        mut conn: Box<Conn>,
+        result: Result<(), Closed>,
+    ) {
         if result.is_ok() && !conn.doomed {
             return turn.state().put(token, conn);
         }
@@ -211,7 +217,8 @@ impl IoThread {
         let Some(mut conn) = turn.state().take(token) else { return };
         let mut result = Ok(());
         if writable && !conn.output.is_empty() && conn.held_until <= turn.server.durable_offset() {
-            result = conn.flush().map(|n| self.executor.stats.net_out_bytes.add(n as u64)).map_err(|_| Closed);
+            result =
+                conn.flush().map(|n| self.executor.stats.net_out_bytes.add(n as u64)).map_err(|_| Closed);
         }
         if result.is_ok() && readable {
             result = self.read_and_run(turn, token, &mut conn);
@@ -324,7 +331,8 @@ impl IoThread {
         let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
         if matches!(outcome, Outcome::NeedsWorld) {
             let (executor, out) = (&mut self.executor, &mut self.out);
-            outcome = turn.with_world(|world, batch| executor.execute(batch, session, argv, out, Some(world)));
+            outcome =
+                turn.with_world(|world, batch| executor.execute(batch, session, argv, out, Some(world)));
         }
         if let Outcome::Wait(wait) = outcome {
             conn.waiting = Some(Waiting { wait });
@@ -374,7 +382,8 @@ impl IoThread {
 
     fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
         let settings = &turn.batch.settings;
-        let limit = if conn.feed.is_some() { settings.buffer_limit_replica } else { settings.buffer_limit_normal };
+        let limit =
+            if conn.feed.is_some() { settings.buffer_limit_replica } else { settings.buffer_limit_normal };
         let (bytes, now_ms) = (conn.output.len() as u64, turn.batch.now_ms);
         if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
             return true;
@@ -449,7 +458,8 @@ impl IoThread {
             }
             // Commands that arrived meanwhile are run now.
             let input = std::mem::take(&mut conn.input);
-            let mut result = self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());
+            let mut result =
+                self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());
             if result.is_ok() {
                 result = self.send(turn, &mut conn);
             }

@@ -43,7 +43,11 @@ impl Replication {
             is_replica: AtomicBool::new(false),
             link_up: AtomicBool::new(false),
             good_replicas: AtomicUsize::new(0),
-            history: Mutex::new(History { replid: replid.to_owned(), replid2: "0".repeat(40), second_offset: -1 }),
+            history: Mutex::new(History {
+                replid: replid.to_owned(),
+                replid2: "0".repeat(40),
+                second_offset: -1,
+            }),
             replicas: Mutex::default(),
         }
     }
@@ -69,7 +73,11 @@ impl Replication {
 
     /// How many replicas have acknowledged the log up to `offset`.
     pub fn acked_by(&self, offset: u64) -> usize {
-        self.replicas.lock().values().filter(|replica| replica.online && replica.acked_offset >= offset).count()
+        self.replicas
+            .lock()
+            .values()
+            .filter(|replica| replica.online && replica.acked_offset >= offset)
+            .count()
     }
 
     pub fn replicas(&self) -> Vec<Replica> {
