@@ -88,6 +88,15 @@ fn filled(seed: u64) -> Keyspace {
     keyspace
 }
 
+/// Lets the writers end, also when an assertion fails.
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 #[test]
 fn a_snapshot_is_the_state_at_its_beginning() {
     let keyspace = filled(1);
@@ -95,6 +104,7 @@ fn a_snapshot_is_the_state_at_its_beginning() {
     let gate = RwLock::new(());
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let stop = StopOnDrop(&is_over);
         for seed in 0..4 {
             let (keyspace, gate, is_over) = (&keyspace, &gate, &is_over);
             scope.spawn(move || {
@@ -121,7 +131,7 @@ fn a_snapshot_is_the_state_at_its_beginning() {
             assert!(*held == expected, "round {round}: a value differs");
             keyspace.end_snapshot(id);
         }
-        is_over.store(true, Relaxed);
+        drop(stop);
     });
     assert!(!keyspace.is_snapshot_running());
 }
