@@ -141,6 +141,7 @@ impl Machine {
             self.close_link(cx, old);
         }
         self.nodes[idx].inbound = Some(link);
+        self.nodes[idx].met_ms = None;
         if let Some(entry) = self.links.get_mut(link) {
             entry.node = Some(idx);
         }
