@@ -313,15 +313,24 @@ impl<'a> Run<'a> {
         self.world.call(host, |machine, cx| machine.failover(cx, mode).is_ok());
     }
 
-    /// What redis-cli does at the end of a slot's migration: the new owner first.
+    /// What redis-cli does at the end of a slot's migration: the new owner first. Like redis-cli it refuses
+    /// unless both nodes see each other as healthy masters: a deposed master would take the slot along.
     fn migrate_a_slot(&mut self, from: Host, to: Host) {
         let (from_id, to_id) = (self.world.nodes[from].id, self.world.nodes[to].id);
         let slot = self.world.machine(from).and_then(|machine| {
             let routing = machine.routing();
             Slot::all().find(|slot| routing.is_mine(*slot))
         });
-        let both_run = from != to && self.world.is_running(from) && self.world.is_running(to);
-        let Some(slot) = slot.filter(|_| both_run) else { return };
+        let sees_healthy_master = |a: Host, b: Host| {
+            self.world.machine(a).is_some_and(|machine| {
+                let other = machine.node(&self.world.nodes[b].id);
+                machine.is_state_ok()
+                    && machine.is_master()
+                    && other.is_some_and(|n| n.is_master() && !n.flags.any(NodeFlags::FAILING))
+            })
+        };
+        let sane = from != to && sees_healthy_master(from, to) && sees_healthy_master(to, from);
+        let Some(slot) = slot.filter(|_| sane) else { return };
         let from_name = from_id.as_bytes();
         self.world.call(to, |machine, cx| machine.set_slot_importing(cx, slot, from_name).is_ok());
         let taken =
@@ -336,8 +345,10 @@ impl<'a> Run<'a> {
     fn heal(&mut self, fault: Fault) {
         match fault {
             Fault::Down(host) => {
-                // Every other time the host comes back under another address.
-                if self.world.rng.bool() {
+                // Some come back under another address. Nodes that all moved while apart would never find each
+                // other again, so only one moves at a time.
+                let others_run = (0..self.hosts()).all(|other| other == host || self.world.is_running(other));
+                if others_run && self.world.rng.bool() {
                     self.world.move_host(host);
                 }
                 self.world.boot(host);
