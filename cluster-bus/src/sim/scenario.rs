@@ -34,7 +34,7 @@ impl Plan {
         Plan {
             masters: 3,
             replicas_per_master: 1,
-            by_meet: seed % 4 == 0,
+            by_meet: seed.is_multiple_of(4),
             faults: 12,
             final_failover: true,
             verbose: false,
