@@ -15,6 +15,7 @@ mod id;
 mod machine;
 mod nodes_conf;
 mod routing;
+pub mod sim;
 mod slot_set;
 pub mod wire;
 

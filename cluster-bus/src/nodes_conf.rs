@@ -87,8 +87,6 @@ pub enum ConfProblem {
     Vars,
     /// Two lines say MYSELF, or none does.
     Myself,
-    /// A replica is in another shard than its master.
-    Shard,
     /// An id has two lines.
     Repeated(NodeId),
 }
@@ -107,7 +105,6 @@ impl fmt::Display for ConfError {
             ConfProblem::Slot(word) => write!(f, "'{word}' is no slot or range of slots"),
             ConfProblem::Vars => f.write_str("vars without a value"),
             ConfProblem::Myself => f.write_str("exactly one node must be flagged 'myself'"),
-            ConfProblem::Shard => f.write_str("a replica is in another shard than its master"),
             ConfProblem::Repeated(id) => write!(f, "node {id} has two lines"),
         }
     }
@@ -167,15 +164,6 @@ impl NodesConf {
     fn check(&self) -> Result<(), ConfProblem> {
         if self.nodes.iter().filter(|node| node.flags.any(NodeFlags::MYSELF)).count() != 1 {
             return Err(ConfProblem::Myself);
-        }
-        let shard_of = |id: NodeId| self.nodes.iter().find(|node| node.id == id).and_then(|node| node.shard);
-        for node in &self.nodes {
-            let master_shard = node.master.and_then(shard_of);
-            if let (Some(own), Some(master)) = (node.shard, master_shard) {
-                if own != master {
-                    return Err(ConfProblem::Shard);
-                }
-            }
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 mod common;
 
-use balas_cluster_bus::{Action, FailoverMode, NodesConf};
+use balas_cluster_bus::{Action, Epoch, FailoverMode, NodesConf};
 use common::{Live, Stock, drive_until, stock_is_here};
 use protocol::Slot;
 use std::ops::Range;
@@ -213,4 +213,79 @@ fn stock_starts_from_our_nodes_conf() {
             && lists(&first.run("CLUSTER NODES"), &id, "master")
             && lists(&live[0].machine.nodes_text(false), &id, "master")
     });
+}
+
+/// What our machine says to a command, as RESP.
+fn reply<T, E: std::fmt::Display>(result: Result<T, E>) -> String {
+    match result {
+        Ok(_) => "+OK".to_owned(),
+        Err(error) => format!("-ERR {error}"),
+    }
+}
+
+#[test]
+fn commands_are_refused_in_stock_words() {
+    if !stock_is_here() {
+        return;
+    }
+    let (stock, mut ours) = (Stock::start(&[]), Live::start(3));
+    let nobody = "a".repeat(40);
+    let one = |n: u16| vec![Slot::new(n).unwrap()];
+    let check = |command: &str, said: String| assert_eq!(stock.run(command), said, "{command}");
+    macro_rules! same {
+        ($command:expr, |$machine:ident, $cx:ident| $call:expr) => {
+            check(&$command, ours.call(|$machine, $cx| reply($call)))
+        };
+    }
+    same!("CLUSTER ADDSLOTS 1", |m, cx| m.add_slots(cx, &one(1)));
+    same!("CLUSTER ADDSLOTS 1", |m, cx| m.add_slots(cx, &one(1)));
+    same!("CLUSTER ADDSLOTS 2 2", |m, cx| m.add_slots(cx, &[one(2), one(2)].concat()));
+    same!("CLUSTER DELSLOTS 3", |m, cx| m.del_slots(cx, &one(3)));
+    same!("CLUSTER DELSLOTS 1 1", |m, cx| m.del_slots(cx, &[one(1), one(1)].concat()));
+    let (first, second) = (one(1)[0], one(2)[0]);
+    same!(format!("CLUSTER SETSLOT 1 MIGRATING {nobody}"), |m, cx| {
+        m.set_slot_migrating(cx, first, nobody.as_bytes())
+    });
+    same!(format!("CLUSTER SETSLOT 2 MIGRATING {nobody}"), |m, cx| {
+        m.set_slot_migrating(cx, second, nobody.as_bytes())
+    });
+    same!(format!("CLUSTER SETSLOT 1 IMPORTING {nobody}"), |m, cx| {
+        m.set_slot_importing(cx, first, nobody.as_bytes())
+    });
+    same!(format!("CLUSTER SETSLOT 2 IMPORTING {nobody}"), |m, cx| {
+        m.set_slot_importing(cx, second, nobody.as_bytes())
+    });
+    same!(format!("CLUSTER SETSLOT 1 NODE {nobody}"), |m, cx| {
+        m.set_slot_node(cx, first, nobody.as_bytes(), 0)
+    });
+    same!("CLUSTER SETSLOT 1 STABLE", |m, cx| m.set_slot_stable(cx, first));
+    same!(format!("CLUSTER FORGET {nobody}"), |m, cx| m.forget(cx, nobody.as_bytes()));
+    same!("CLUSTER REPLICATE short", |m, cx| m.replicate(cx, b"short", true));
+    same!("CLUSTER MEET nowhere 7000", |m, cx| m.meet(cx, "nowhere", 7000, 17000));
+    same!("CLUSTER MEET 127.0.0.1 99999", |m, cx| m.meet(cx, "127.0.0.1", 99999, 109_999));
+    same!("CLUSTER FAILOVER", |m, cx| m.failover(cx, FailoverMode::Graceful));
+    same!("CLUSTER SET-CONFIG-EPOCH 5", |m, cx| m.set_config_epoch(cx, Epoch(5)));
+    same!("CLUSTER SET-CONFIG-EPOCH 6", |m, cx| m.set_config_epoch(cx, Epoch(6)));
+    same!(format!("CLUSTER REPLICAS {nobody}"), |m, _cx| m.replica_lines(nobody.as_bytes(), false));
+    same!(format!("CLUSTER COUNT-FAILURE-REPORTS {nobody}"), |m, cx| {
+        m.count_failure_reports(cx.now_ms, nobody.as_bytes())
+    });
+    check("CLUSTER BUMPEPOCH", ours.call(|m, cx| format!("+{}", m.bump_epoch(cx))));
+    let own = |ours: &Live| ours.id();
+    check(&format!("CLUSTER FORGET {}", stock.id()), {
+        let id = own(&ours);
+        ours.call(|m, cx| reply(m.forget(cx, id.as_bytes())))
+    });
+    check(&format!("CLUSTER REPLICATE {}", stock.id()), {
+        let id = own(&ours);
+        ours.call(|m, cx| reply(m.replicate(cx, id.as_bytes(), true)))
+    });
+    // The views of a lone node are the same but for its name and port.
+    let lone = ours.machine.nodes_text(false).replace(&ours.id(), &stock.id());
+    let endpoint = |port: u16| format!(":{port}@{}", port + 10_000);
+    let lone = lone.replace(&endpoint(ours.port), &endpoint(stock.port));
+    assert_eq!(stock.run("CLUSTER NODES"), lone.trim_end());
+    // Stock counts masters only after its first two seconds.
+    let info = |text: &str| text.lines().filter(|line| !line.contains("_size")).collect::<Vec<_>>().join(";");
+    assert_eq!(info(&stock.run("CLUSTER INFO")), info(&ours.machine.info_text()));
 }

@@ -211,6 +211,9 @@ impl Machine {
             self.broadcast_pong(cx, Audience::Everybody);
         }
         self.todo.save_and_update();
+        // Stock syncs a new epoch only. But a claim that peers have heard and a crash undoes leaves a slot
+        // nobody claims.
+        self.todo.save_and_sync();
         self.settle(cx, start);
         Ok(())
     }

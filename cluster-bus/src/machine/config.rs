@@ -84,6 +84,12 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The defaults for a node timeout, the weight of refused connections included.
+    pub fn for_node_timeout(node_timeout_ms: i64) -> Config {
+        let refusal_evidence = Some(RefusalEvidence::for_node_timeout(node_timeout_ms));
+        Config { node_timeout_ms, refusal_evidence, ..Config::default() }
+    }
+
     pub(crate) fn ping_interval_ms(&self) -> i64 {
         if self.ping_interval_ms > 0 { self.ping_interval_ms } else { self.node_timeout_ms / 2 }
     }

@@ -77,6 +77,7 @@ impl Machine {
         let flags = NodeFlags::HANDSHAKE.with(extra);
         let mut node = Node::new(name, ShardId::random(cx.rng), flags, cx.now_ms);
         node.address = address;
+        node.met_ms = extra.any(NodeFlags::MEET).then_some(cx.now_ms);
         self.nodes.add(node);
         self.todo.save();
         self.todo.routing = true;

@@ -60,6 +60,13 @@ impl Machine {
         self.nodes[idx].link.filter(|link| self.links.is_up(*link))
     }
 
+    /// The announced host name of the node a link was dialled to. A caller whose dial to the address fails
+    /// may resolve it and dial that instead: the id in the answer tells whether it is the right node.
+    pub fn link_hostname(&self, link: LinkId) -> Option<&str> {
+        let idx = self.links.get(link)?.node?;
+        Some(self.nodes[idx].hostname.as_str()).filter(|name| !name.is_empty())
+    }
+
     /// Dials a node. The dial counts as a ping, so that a host which swallows packets times out too.
     pub(super) fn dial(&mut self, cx: &mut Cx<'_>, idx: NodeIdx) {
         let address = self.nodes[idx].address;
@@ -141,6 +148,7 @@ impl Machine {
             self.close_link(cx, old);
         }
         self.nodes[idx].inbound = Some(link);
+        self.nodes[idx].met_ms = None;
         if let Some(entry) = self.links.get_mut(link) {
             entry.node = Some(idx);
         }

@@ -63,6 +63,8 @@ pub(crate) struct Node {
     pub refusals: Refusals,
     /// It answered in person in this process's life.
     pub seen_alive: bool,
+    /// The operator had this node MEET it, then, and it has not called back yet.
+    pub met_ms: Option<i64>,
     /// Serial of the last heartbeat it was gossiped in.
     pub gossiped_in: u64,
 }
@@ -94,6 +96,7 @@ impl Node {
             dialect: Dialect::default(),
             refusals: Refusals::default(),
             seen_alive: false,
+            met_ms: None,
             gossiped_in: 0,
         }
     }

@@ -86,9 +86,7 @@ impl Machine {
             let master = self.find_or_add(cx, &master);
             self.add_replica(master, idx);
             self.nodes[idx].master = Some(master);
-            if record.shard.is_none() {
-                self.nodes[idx].shard = self.nodes[master].shard;
-            }
+            self.nodes[idx].shard = self.nodes[master].shard;
             // A replica's own epoch means nothing.
             self.nodes[idx].config_epoch = Epoch(0);
         }
@@ -169,7 +167,8 @@ impl Machine {
             address: node.address,
             hostname: node.hostname.clone(),
             human_nodename: node.human_nodename.clone(),
-            shard: Some(node.shard),
+            // Redis 7.2 refuses a file where a replica is in another shard than its master.
+            shard: Some(speaks_for.shard),
             flags: node.flags,
             master: node.master.map(|master| self.nodes[master].id),
             ping_sent_ms: node.ping_sent_ms,

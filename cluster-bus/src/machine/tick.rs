@@ -97,6 +97,7 @@ impl Machine {
                 self.close_link(cx, link);
             }
         }
+        self.meet_again(cx, idx);
         let node = &self.nodes[idx];
         if let Some(link) = self.link_to(idx) {
             let overdue = cx.now_ms - node.pong_received_ms > self.config.ping_interval_ms();
@@ -109,6 +110,19 @@ impl Machine {
         }
         if node.ping_sent_ms != 0 && ping_delay_ms.min(data_delay_ms) > timeout_ms {
             self.suspect(cx, idx);
+        }
+    }
+
+    /// A node met by order that never called back: the MEET reached it, but its side of the handshake was
+    /// lost with a link. Without another MEET it would stay ignorant of this node for good. A node that has
+    /// once called back is left alone, or it could not be made to forget this one.
+    fn meet_again(&mut self, cx: &mut Cx<'_>, idx: NodeIdx) {
+        let patience_ms = self.config.handshake_timeout_ms();
+        let node = &mut self.nodes[idx];
+        let Some(met_ms) = node.met_ms.filter(|met_ms| cx.now_ms - met_ms > patience_ms) else { return };
+        node.met_ms = Some(cx.now_ms.max(met_ms));
+        if let Some(link) = self.link_to(idx) {
+            self.send_heartbeat(cx, link, Heartbeat::Meet);
         }
     }
 

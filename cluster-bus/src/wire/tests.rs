@@ -35,7 +35,7 @@ fn bytes(max: usize) -> impl Strategy<Value = &'static [u8]> {
 }
 
 fn text() -> impl Strategy<Value = &'static [u8]> {
-    proptest::collection::vec(b'a'..b'z', 1..30).prop_map(|v| leak(v.into_boxed_slice()))
+    proptest::collection::vec(b'a'..=b'z', 1..30).prop_map(|v| leak(v.into_boxed_slice()))
 }
 
 prop_compose! {

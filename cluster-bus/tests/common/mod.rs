@@ -2,9 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the adapter that reads the clock")]
 
 use balas_cluster_bus::wire::Deframer;
-use balas_cluster_bus::{
-    Action, Config, Cx, Event, LinkId, Machine, MasterLink, NodeIp, RefusalEvidence, ReplicationFacts,
-};
+use balas_cluster_bus::{Action, Config, Cx, Event, LinkId, Machine, MasterLink, NodeIp, ReplicationFacts};
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -13,15 +11,18 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-pub const STOCK: &str = "/usr/bin/redis-server";
+/// The stock server: Debian's, or the one `BALAS_STOCK` names.
+pub fn stock_path() -> String {
+    std::env::var("BALAS_STOCK").unwrap_or_else(|_| "/usr/bin/redis-server".to_owned())
+}
 
 /// Timeout of all nodes in these tests.
 pub const NODE_TIMEOUT_MS: i64 = 2000;
 
 pub fn stock_is_here() -> bool {
-    let here = std::path::Path::new(STOCK).exists();
+    let here = std::path::Path::new(&stock_path()).exists();
     if !here {
-        eprintln!("skipped: {STOCK} is not installed");
+        eprintln!("skipped: {} is not installed", stock_path());
     }
     here
 }
@@ -59,7 +60,7 @@ impl Stock {
     }
 
     pub fn start_in(dir: PathBuf, port: u16, extra: &[&str]) -> Stock {
-        let child = Command::new(STOCK)
+        let child = Command::new(stock_path())
             .args(["--port", &port.to_string(), "--cluster-enabled", "yes", "--save", ""])
             .args(["--cluster-node-timeout", &NODE_TIMEOUT_MS.to_string(), "--logfile", "log"])
             .args(["--bind", "127.0.0.1", "--cluster-replica-validity-factor", "0"])
@@ -144,15 +145,11 @@ impl Live {
         let port = free_port();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port + 10_000)).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let config = Config {
-            node_timeout_ms: NODE_TIMEOUT_MS,
-            tcp_port: port,
-            bus_port: port + 10_000,
-            refusal_evidence: Some(RefusalEvidence::for_node_timeout(NODE_TIMEOUT_MS)),
-            ..Config::default()
-        };
-        // The seed alone would give two test runs the same node ids.
-        let mut rng = fastrand::Rng::with_seed(seed ^ u64::from(port));
+        let config =
+            Config { tcp_port: port, bus_port: port + 10_000, ..Config::for_node_timeout(NODE_TIMEOUT_MS) };
+        // Node ids must differ between nodes and between test processes.
+        let mut rng =
+            fastrand::Rng::with_seed((u64::from(std::process::id()) << 32) + (seed << 16) + u64::from(port));
         let mut out = Vec::new();
         let machine = Machine::new(&mut Cx::new(now_ms(), &mut rng, &mut out), config);
         Live {

@@ -1,0 +1,55 @@
+//! Simulated clusters by seed. A failure prints its seed and the command that repeats it.
+
+use balas_cluster_bus::sim::{Outcome, Plan, run, run_many};
+
+fn all(outcomes: Result<Vec<Outcome>, String>) -> Vec<Outcome> {
+    outcomes.unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+/// Three masters and three replicas through crashes, stalls, one-way cuts, moves, manual failovers and
+/// migrations; at the end a master dies and its replica takes over.
+#[test]
+fn a_thousand_seeds_of_the_documented_cluster() {
+    let outcomes = all(run_many(0..1000, Plan::six));
+    let failovers: Vec<i64> = outcomes.iter().filter_map(|outcome| outcome.failover_ms).collect();
+    let elections: usize = outcomes.iter().map(|outcome| outcome.elections_won).sum();
+    // The faults must bite, or the checkers have nothing to look at.
+    assert!(failovers.len() > 900, "{} runs ended in a failover", failovers.len());
+    assert!(elections > 1500, "{elections} elections");
+}
+
+#[test]
+fn other_shapes() {
+    all(run_many(0..20, |_| Plan::sized(5, 2, 25)));
+    all(run_many(0..40, |_| Plan::sized(2, 3, 20)));
+    all(run_many(0..100, |_| Plan::sized(1, 2, 10)));
+    all(run_many(0..3, |_| Plan::sized(20, 1, 20)));
+}
+
+/// Takes about a minute: run it with `--ignored`.
+#[test]
+#[ignore = "a cluster of two hundred nodes takes a minute"]
+fn two_hundred_nodes() {
+    all(run_many(0..1, |_| Plan::sized(100, 1, 20)));
+}
+
+#[test]
+fn a_seed_gives_the_same_run_twice() {
+    let plan = Plan::six(17);
+    assert_eq!(run(17, &plan), run(17, &plan));
+}
+
+/// A replica's MEET arrived, but its own handshake was lost with a link: one side knew the other, for good.
+#[test]
+fn a_half_lost_meet_is_repeated() {
+    run(64, &Plan::six(64)).unwrap_or_else(|violation| panic!("{violation}"));
+}
+
+/// A node took a slot over without a new epoch (it had the greatest already), told everybody and crashed
+/// before the claim was on disk: nobody claimed the slot any more.
+#[test]
+fn a_slot_taken_over_survives_a_crash() {
+    for seed in [1341, 1925, 2585] {
+        run(seed, &Plan::six(seed)).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
+    }
+}
