@@ -19,6 +19,7 @@ pub mod process;
 mod replication;
 mod server;
 mod slowlog;
+mod snapshot;
 mod stats;
 mod watch;
 mod write_log;

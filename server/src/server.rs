@@ -13,7 +13,7 @@ use crate::stats::Stats;
 use crate::watch::Watches;
 use crate::write_log::WriteLog;
 use keyspace::Keyspace;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 pub struct Server {
@@ -37,6 +37,9 @@ pub struct Server {
     pub started_ms: i64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
+    /// 0, or until when writes wait.
+    pub writes_paused_until_ms: AtomicI64,
+    pub snapshots: crate::snapshot::Snapshots,
     mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
     next_client_id: AtomicU64,
 }
@@ -60,6 +63,8 @@ impl Server {
             run_id,
             started_ms: now_ms,
             active_expire: AtomicBool::new(true),
+            writes_paused_until_ms: AtomicI64::new(0),
+            snapshots: Default::default(),
             mailboxes: OnceLock::new(),
             next_client_id: AtomicU64::new(1),
             config,
@@ -123,7 +128,7 @@ impl Server {
             self.replication.replica_gone(conn.session.id);
         }
         if conn.master.is_some() {
-            self.replication.link_lost(self, conn.session.id);
+            self.replication.link_lost(conn.session.id, conn.session.db);
         }
     }
 

@@ -1,17 +1,225 @@
-//! Cluster mode: the bus's state machine given sockets and a clock, and the routing of commands.
+//! Cluster mode: the bus's state machine given sockets, a clock and a file, and the routing of commands.
+//!
+//! ```text
+//!  bus thread (tokio)            applier thread                IO threads
+//!  sockets, ticks ──▶ Machine ──▶ role, routing, slots ──▶ batches see a new table
+//!        ▲              │ lock       behind the gate
+//!        └── Connect, Send, Close ◀── CLUSTER commands step the machine too
+//! ```
+//!
+//! **Invariant:** the bus thread never waits for the gate. A slow command delays what the machine decided
+//! here, but not what it says to its peers.
 
+mod apply;
+mod bus;
 pub mod route;
 
-use arc_swap::ArcSwap;
+pub use apply::run as run_applier;
+pub use bus::run as run_bus;
 pub use cluster_bus::RoutingTable as Routing;
+
+use crate::clock;
+use crate::config::Settings;
+use crate::log;
+use apply::Apply;
+use arc_swap::ArcSwap;
+use cluster_bus::{Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence};
+use parking_lot::Mutex;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc;
+use tokio::sync::mpsc as tokio_mpsc;
+
+/// How far the bus port is from the clients' port, unless `cluster-port` says otherwise.
+const BUS_PORT_OFFSET: u16 = 10_000;
 
 pub struct Cluster {
+    core: Mutex<Core>,
     routing: ArcSwap<Routing>,
+    /// What concerns sockets, for the bus thread.
+    to_bus: tokio_mpsc::UnboundedSender<Action>,
+    bus_end: Mutex<Option<tokio_mpsc::UnboundedReceiver<Action>>>,
+    /// What concerns the data, for the applier.
+    to_applier: mpsc::Sender<Apply>,
+    applier_end: Mutex<Option<mpsc::Receiver<Apply>>>,
+    conf_path: PathBuf,
+}
+
+struct Core {
+    machine: Machine,
+    rng: fastrand::Rng,
 }
 
 impl Cluster {
+    /// Takes up the cluster that nodes.conf remembers, or becomes a node of its own.
+    pub fn open(settings: &Settings) -> io::Result<Cluster> {
+        let conf_path = settings.dir.join(&settings.cluster_config_file);
+        let now_ms = clock::now_ms();
+        let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 32);
+        let mut actions = Vec::new();
+        let mut cx = BusCx::new(now_ms, &mut rng, &mut actions);
+        let machine = match std::fs::read(&conf_path) {
+            Ok(bytes) if !bytes.is_empty() => {
+                let conf = NodesConf::parse(&bytes, false).map_err(|error| {
+                    let text = format!("Unrecoverable error: corrupted cluster config file {}: {error}", conf_path.display());
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?;
+                let machine = Machine::restore(&mut cx, bus_config(settings), &conf);
+                log::notice(&format!("Node configuration loaded, I'm {}", machine.my_id()));
+                machine
+            }
+            Ok(_) => Machine::new(&mut cx, bus_config(settings)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let machine = Machine::new(&mut cx, bus_config(settings));
+                log::notice(&format!("No cluster configuration found, I'm {}", machine.my_id()));
+                machine
+            }
+            Err(error) => return Err(error),
+        };
+        let (to_bus, bus_end) = tokio_mpsc::unbounded_channel();
+        let (to_applier, applier_end) = mpsc::channel();
+        let cluster = Cluster {
+            routing: ArcSwap::from_pointee(machine.routing()),
+            core: Mutex::new(Core { machine, rng }),
+            to_bus,
+            bus_end: Mutex::new(Some(bus_end)),
+            to_applier,
+            applier_end: Mutex::new(Some(applier_end)),
+            conf_path,
+        };
+        {
+            let core = cluster.core.lock();
+            save(&cluster.conf_path, &core.machine.nodes_conf_text(), true)?;
+            cluster.perform(&core.machine, actions);
+        }
+        Ok(cluster)
+    }
+
     pub fn routing(&self) -> Arc<Routing> {
         self.routing.load_full()
+    }
+
+    /// Looks at the machine.
+    pub fn view<R>(&self, f: impl FnOnce(&Machine) -> R) -> R {
+        f(&self.core.lock().machine)
+    }
+
+    /// Steps the machine, and sees to it that what it decides is done.
+    pub fn with<R>(&self, f: impl FnOnce(&mut Machine, &mut BusCx<'_>) -> R) -> R {
+        let mut core = self.core.lock();
+        let Core { machine, rng } = &mut *core;
+        let mut actions = Vec::new();
+        let result = f(machine, &mut BusCx::new(clock::now_ms(), rng, &mut actions));
+        self.perform(machine, actions);
+        result
+    }
+
+    pub fn event(&self, event: Event<'_>) {
+        self.with(|machine, cx| machine.step(cx, event));
+    }
+
+    /// As [`Cluster::with`], for a command that runs with the world at rest: the next command sees the new
+    /// routing.
+    pub fn with_at_rest<R>(&self, f: impl FnOnce(&mut Machine, &mut BusCx<'_>) -> R) -> R {
+        let result = self.with(f);
+        self.refresh_routing();
+        result
+    }
+
+    /// Publishes the machine's routing table. The world must be at rest.
+    fn refresh_routing(&self) {
+        let table = self.core.lock().machine.routing();
+        self.routing.store(Arc::new(table));
+    }
+
+    /// Writes nodes.conf now.
+    pub fn save(&self) -> io::Result<()> {
+        save(&self.conf_path, &self.core.lock().machine.nodes_conf_text(), true)
+    }
+
+    pub fn reconfigure(&self, settings: &Settings) {
+        let config = bus_config(settings);
+        self.with(|machine, cx| machine.reconfigure(cx, config));
+    }
+
+    fn perform(&self, machine: &Machine, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::SaveConfig { fsync } => {
+                    if let Err(error) = save(&self.conf_path, &machine.nodes_conf_text(), fsync) {
+                        // Going on would mean to forget votes and epochs: no node at all is safer than that.
+                        log::warning(&format!("Fatal: can't update cluster config file: {error}"));
+                        std::process::exit(1);
+                    }
+                }
+                Action::Log { level, text } => log::line(level_of(level), &text),
+                Action::Connect { .. } | Action::Send { .. } | Action::Close { .. } => {
+                    // Fails only while the process ends.
+                    let _ = self.to_bus.send(action);
+                }
+                other => {
+                    if let Some(apply) = Apply::of(other) {
+                        let _ = self.to_applier.send(apply);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn level_of(level: LogLevel) -> log::Level {
+    match level {
+        LogLevel::Debug => log::Level::Debug,
+        LogLevel::Verbose => log::Level::Verbose,
+        LogLevel::Notice => log::Level::Notice,
+        LogLevel::Warning => log::Level::Warning,
+    }
+}
+
+/// Writes nodes.conf by way of a temporary file, so that a crash leaves the old one or the new one.
+fn save(path: &Path, text: &str, fsync: bool) -> io::Result<()> {
+    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
+    let mut file = std::fs::File::create(&temporary)?;
+    file.write_all(text.as_bytes())?;
+    if fsync {
+        file.sync_all()?;
+    }
+    std::fs::rename(&temporary, path)?;
+    if fsync && let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        std::fs::File::open(dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// The bus port of this node.
+pub fn bus_port(settings: &Settings) -> u16 {
+    match settings.cluster_port {
+        0 => settings.port.saturating_add(BUS_PORT_OFFSET),
+        port => port,
+    }
+}
+
+fn bus_config(settings: &Settings) -> BusConfig {
+    let or = |announced: u16, own: u16| if announced == 0 { own } else { announced };
+    let node_timeout_ms = settings.cluster_node_timeout_ms as i64;
+    BusConfig {
+        node_timeout_ms,
+        ping_interval_ms: settings.cluster_ping_interval_ms as i64,
+        replica_validity_factor: settings.cluster_replica_validity_factor as i64,
+        repl_ping_period_ms: settings.repl_ping_period_seconds as i64 * 1000,
+        migration_barrier: settings.cluster_migration_barrier,
+        allow_replica_migration: settings.cluster_allow_replica_migration,
+        require_full_coverage: settings.cluster_require_full_coverage,
+        replica_no_failover: settings.cluster_replica_no_failover,
+        announce_ip: NodeIp::new(&settings.cluster_announce_ip).filter(|ip| !ip.is_empty()),
+        tcp_port: or(settings.cluster_announce_port, settings.port),
+        tls_port: 0,
+        bus_port: or(settings.cluster_announce_bus_port, bus_port(settings)),
+        tls_cluster: false,
+        tls_replication: false,
+        hostname: settings.cluster_announce_hostname.clone(),
+        human_nodename: settings.cluster_announce_human_nodename.clone(),
+        refusal_evidence: Some(RefusalEvidence::for_node_timeout(node_timeout_ms)),
     }
 }

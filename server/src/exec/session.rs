@@ -61,10 +61,13 @@ pub struct Session {
 pub enum Request {
     /// Become a replica that goes on from the cursor.
     Feed(Cursor),
-    /// Become a replica that is sent a snapshot first. `framed` sends its length before it.
-    FullSync { framed: bool },
+    /// Become a replica that is sent a snapshot first: `framed`, with its length before it; `announced`, with a
+    /// +FULLRESYNC.
+    FullSync { framed: bool, announced: bool },
     /// REPLCONF ACK of a replica.
     Ack { offset: u64 },
+    /// Our master wants to know how far we are: for once it gets a reply.
+    AckMaster,
 }
 
 /// REPLCONF of a replica that has not asked to be synchronised yet.

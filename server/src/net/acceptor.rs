@@ -31,7 +31,7 @@ impl Listeners {
             for name in &settings.bind {
                 let (name, optional) =
                     name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-                match listen(address(name)?, settings) {
+                match listen(bind_address(name)?, settings) {
                     Ok(listener) => tcp.push(TcpListener::from_std(listener)),
                     Err(error) if optional && is_absent(&error) => {}
                     Err(error) => {
@@ -55,7 +55,8 @@ impl Listeners {
     }
 }
 
-fn address(name: &str) -> io::Result<IpAddr> {
+/// The address a word of `bind` names.
+pub fn bind_address(name: &str) -> io::Result<IpAddr> {
     match name {
         "*" => Ok(Ipv4Addr::UNSPECIFIED.into()),
         "::*" => Ok(Ipv6Addr::UNSPECIFIED.into()),

@@ -26,6 +26,23 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Another handle on the same socket, for a helper that writes to it.
+    pub fn duplicate(&self) -> io::Result<Socket> {
+        use std::os::fd::AsFd;
+        Ok(match self {
+            Socket::Tcp(stream) => {
+                let stream = std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?);
+                Socket::Tcp(TcpStream::from_std(stream))
+            }
+            Socket::Unix(stream) => {
+                let stream = std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?);
+                Socket::Unix(UnixStream::from_std(stream))
+            }
+        })
+    }
+}
+
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -50,20 +67,17 @@ impl Write for Socket {
 
 /// A replica reading the write log.
 pub struct Feed {
-    pub cursor: Cursor,
+    /// `None` until its snapshot has begun.
+    pub cursor: Option<Cursor>,
     pub state: FeedState,
-    pub listening_port: u16,
-    /// What it announced of itself, or else the address it connects from.
-    pub ip: String,
     pub acked_offset: u64,
-    pub acked_ms: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FeedState {
     /// A snapshot is being sent by a helper; the log waits at the cursor.
     Snapshot,
-    /// The snapshot is sent; the replica has not said so yet.
+    /// It is sent what is written.
     Online,
 }
 
@@ -172,6 +186,11 @@ impl IoState {
     pub fn release(&mut self, token: usize, id: u64) {
         self.by_id.remove(&id);
         self.free.push(token);
+    }
+
+    pub fn get_mut(&mut self, id: u64) -> Option<&mut Conn> {
+        let token = self.token_of(id)?;
+        self.conns[token].as_deref_mut()
     }
 
     pub fn token_of(&self, id: u64) -> Option<usize> {

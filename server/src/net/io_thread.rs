@@ -421,12 +421,10 @@ impl IoThread {
 
     fn feed(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
         let Some(feed) = &conn.feed else { return Ok(()) };
-        if feed.state == FeedState::Snapshot {
-            return Ok(());
-        }
+        let (Some(cursor), FeedState::Online) = (&feed.cursor, feed.state) else { return Ok(()) };
         // What the socket does not take stays in the log, not in a buffer of its own.
         while conn.output.is_empty() {
-            let moved = turn.server.log.read(&feed.cursor, FEED_BYTES, &mut conn.output);
+            let moved = turn.server.log.read(cursor, FEED_BYTES, &mut conn.output);
             if moved.map_err(|_| Closed)? == 0 {
                 break;
             }

@@ -5,7 +5,7 @@ mod conn;
 mod io_thread;
 pub mod mailbox;
 
-pub use acceptor::{Listeners, accept_forever};
+pub use acceptor::{Listeners, accept_forever, bind_address};
 pub use conn::{Conn, Feed, FeedState, IoState, Socket};
 pub use io_thread::IoThread;
 pub use mailbox::{Mail, Mailbox};

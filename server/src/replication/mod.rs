@@ -1,40 +1,73 @@
 //! Replication: who follows whom, from where in the write log.
+//!
+//! ```text
+//!  master                                      replica
+//!  ┌──────────────┐  PSYNC replid offset   ┌──────────────────┐
+//!  │ write log    │ ◀───────────────────── │ link thread      │ handshake, snapshot
+//!  │ ▲ ▲ cursors  │ ─── +CONTINUE ───────▶ │                  │
+//!  │ │ └ replica  │ ─── snapshot ────────▶ │ loads it, then   │
+//!  │ └── AOF      │ ─── stream ──────────▶ │ IO thread 0      │ applies the stream
+//!  └──────────────┘ ◀── REPLCONF ACK ───── └──────────────────┘
+//! ```
+//!
+//! A replica appends the stream as it came to its own log: its offset is its master's, and it can serve
+//! partial resyncs the moment it is promoted.
 
-use crate::exec::session::Request;
-use crate::net::Conn;
+mod link;
+mod master;
+
+pub use link::{MasterLink, run as run_link};
+pub use master::{Replica, label, serve_request};
+
+use crate::clock;
+use crate::log;
+use crate::net::Mail;
 use crate::server::Server;
-use foldhash::HashMap;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 
 /// Replication's state of this node.
 pub struct Replication {
     is_replica: AtomicBool,
     link_up: AtomicBool,
-    /// Replicas whose last acknowledgement is recent enough.
+    /// Replicas whose last acknowledgement is recent enough for `min-replicas-to-write`.
     pub good_replicas: AtomicUsize,
     history: Mutex<History>,
-    replicas: Mutex<HashMap<u64, Replica>>,
+    replicas: Mutex<BTreeMap<u64, Replica>>,
+    has_replicas: AtomicBool,
+    target: Mutex<Target>,
+    target_changed: Condvar,
+    /// When something last came from the master.
+    pub master_io_ms: AtomicI64,
+    /// Since when the link is down.
+    pub link_down_since_ms: AtomicI64,
+    /// A snapshot is being received.
+    pub syncing: AtomicBool,
+    /// Something was received from the present master at least once.
+    pub ever_synced: AtomicBool,
+    /// The database the stream was in when the link broke.
+    pub stream_db: AtomicUsize,
 }
 
-/// The names of the stream: what replicas must know to go on where they were.
+/// The names of the stream: what a replica must know to go on where it was.
 #[derive(Clone, Debug)]
 pub struct History {
     pub replid: String,
-    /// The stream this one continued, valid up to `second_offset`.
+    /// The stream that this one continued, valid up to `second_offset`.
     pub replid2: String,
     pub second_offset: i64,
 }
 
-/// A replica of this node.
-#[derive(Clone, Debug)]
-pub struct Replica {
-    pub ip: String,
-    pub port: u16,
-    pub online: bool,
-    pub acked_offset: u64,
-    pub acked_ms: i64,
+/// Whom to follow.
+#[derive(Clone, Default)]
+struct Target {
+    /// Raised with every change: whatever was begun for an older one is void.
+    generation: u64,
+    master: Option<(String, u16)>,
+    /// The connection that carries the master's stream.
+    link: Option<u64>,
 }
 
 impl Replication {
@@ -43,12 +76,16 @@ impl Replication {
             is_replica: AtomicBool::new(false),
             link_up: AtomicBool::new(false),
             good_replicas: AtomicUsize::new(0),
-            history: Mutex::new(History {
-                replid: replid.to_owned(),
-                replid2: "0".repeat(40),
-                second_offset: -1,
-            }),
+            history: Mutex::new(History { replid: replid.to_owned(), replid2: "0".repeat(40), second_offset: -1 }),
             replicas: Mutex::default(),
+            has_replicas: AtomicBool::new(false),
+            target: Mutex::default(),
+            target_changed: Condvar::new(),
+            master_io_ms: AtomicI64::new(0),
+            link_down_since_ms: AtomicI64::new(0),
+            syncing: AtomicBool::new(false),
+            ever_synced: AtomicBool::new(false),
+            stream_db: AtomicUsize::new(0),
         }
     }
 
@@ -60,60 +97,170 @@ impl Replication {
     /// This is a replica, and its master cannot be reached.
     #[inline]
     pub fn is_link_down(&self) -> bool {
-        self.is_replica() && !self.link_up.load(Ordering::Relaxed)
+        self.is_replica() && !self.is_link_up()
     }
 
+    pub fn is_link_up(&self) -> bool {
+        self.link_up.load(Ordering::Relaxed)
+    }
+
+    #[inline]
     pub fn has_replicas(&self) -> bool {
-        !self.replicas.lock().is_empty()
+        self.has_replicas.load(Ordering::Relaxed)
     }
 
     pub fn history(&self) -> History {
         self.history.lock().clone()
     }
 
-    /// How many replicas have acknowledged the log up to `offset`.
-    pub fn acked_by(&self, offset: u64) -> usize {
-        self.replicas
-            .lock()
-            .values()
-            .filter(|replica| replica.online && replica.acked_offset >= offset)
-            .count()
+    pub fn master(&self) -> Option<(String, u16)> {
+        self.target.lock().master.clone()
     }
 
+    /// How many replicas have acknowledged the log up to `offset`.
+    pub fn acked_by(&self, offset: u64) -> usize {
+        self.replicas.lock().values().filter(|replica| replica.online && replica.acked_offset >= offset).count()
+    }
+
+    /// Replicas in the order they came.
     pub fn replicas(&self) -> Vec<Replica> {
         self.replicas.lock().values().cloned().collect()
     }
 
     pub fn replica_gone(&self, client: u64) {
-        self.replicas.lock().remove(&client);
+        let mut replicas = self.replicas.lock();
+        if let Some(replica) = replicas.remove(&client) {
+            log::notice(&format!("Connection with replica {}:{} lost.", replica.ip, replica.port));
+        }
+        self.has_replicas.store(!replicas.is_empty(), Ordering::Relaxed);
     }
 
-    pub fn link_lost(&self, _server: &Arc<Server>, _client: u64) {
-        self.link_up.store(false, Ordering::Relaxed);
-    }
-}
-
-/// The link to our master, as the IO thread that owns it sees it.
-#[derive(Default)]
-pub struct MasterLink {
-    /// Bytes of a transaction that has not ended.
-    held: Vec<u8>,
-    reply_wanted: bool,
-}
-
-impl MasterLink {
-    pub fn applied(&mut self, server: &Server, bytes: &[u8], in_transaction: bool) {
-        self.held.extend_from_slice(bytes);
-        if !in_transaction {
-            server.log.append_stream(&self.held);
-            self.held.clear();
+    /// The connection to the master is gone.
+    pub fn link_lost(&self, client: u64, db: usize) {
+        let mut target = self.target.lock();
+        if target.link == Some(client) {
+            target.link = None;
+            self.stream_db.store(db, Ordering::Relaxed);
+            self.link_up.store(false, Ordering::Relaxed);
+            self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
+            log::notice("Connection with master lost.");
+            self.target_changed.notify_all();
         }
     }
 
-    pub fn take_reply_wanted(&mut self) -> bool {
-        std::mem::take(&mut self.reply_wanted)
+    /// Follows this master from now on.
+    pub fn follow(&self, server: &Arc<Server>, host: &str, port: u16) {
+        let _world = server.gate.stop_world();
+        self.follow_at_rest(server, host, port);
+    }
+
+    /// As [`Replication::follow`], with the world at rest. Does nothing when it follows it already.
+    pub fn follow_at_rest(&self, server: &Arc<Server>, host: &str, port: u16) {
+        let mut target = self.target.lock();
+        if target.master.as_ref().is_some_and(|(h, p)| h == host && *p == port) {
+            return;
+        }
+        target.master = Some((host.to_owned(), port));
+        target.generation += 1;
+        self.is_replica.store(true, Ordering::Relaxed);
+        self.link_up.store(false, Ordering::Relaxed);
+        self.ever_synced.store(false, Ordering::Relaxed);
+        self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
+        log::set_role(log::Role::Replica);
+        self.target_changed.notify_all();
+        let link = target.link.take();
+        self.kill(server, link.into_iter().chain(self.replica_ids()));
+    }
+
+    /// Stops following: from now on this node's own writes make the stream.
+    pub fn promote(&self, server: &Arc<Server>) {
+        let _world = server.gate.stop_world();
+        self.promote_at_rest(server);
+    }
+
+    /// As [`Replication::promote`], with the world at rest. Replicas reconnect and go on under the stream's
+    /// new name.
+    pub fn promote_at_rest(&self, server: &Arc<Server>) {
+        let mut target = self.target.lock();
+        if !self.is_replica() {
+            return;
+        }
+        target.master = None;
+        target.generation += 1;
+        self.is_replica.store(false, Ordering::Relaxed);
+        self.link_up.store(false, Ordering::Relaxed);
+        log::set_role(log::Role::Master);
+        self.shift_history(server);
+        server.log.forget_db();
+        self.target_changed.notify_all();
+        let link = target.link.take();
+        self.kill(server, link.into_iter().chain(self.replica_ids()));
+        log::notice("MASTER MODE enabled");
+    }
+
+    /// Gives the stream a new name, remembering the old one up to here.
+    fn shift_history(&self, server: &Server) {
+        let mut history = self.history.lock();
+        let replid = random_id();
+        let old = std::mem::replace(&mut history.replid, replid);
+        history.replid2 = old;
+        history.second_offset = server.log.end() as i64 + 1;
+        log::notice(&format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {}",
+            history.replid2, history.second_offset, history.replid
+        ));
+    }
+
+    fn replica_ids(&self) -> Vec<u64> {
+        self.replicas.lock().keys().copied().collect()
+    }
+
+    fn kill(&self, server: &Server, clients: impl Iterator<Item = u64>) {
+        for client in clients {
+            server.post_all(|| Mail::Kill { client });
+        }
+    }
+
+    /// What is due about once a second.
+    pub fn cron(&self, server: &Arc<Server>, now_ms: i64, second: u64) {
+        let settings = server.settings();
+        let timeout_ms = settings.repl_timeout_seconds as i64 * 1000;
+        if self.is_replica() {
+            if let Some(link) = self.target.lock().link {
+                let mut ack = Vec::new();
+                let offset = server.log.end().to_string();
+                protocol::reply::write_command(
+                    &mut ack,
+                    [&b"REPLCONF"[..], b"ACK", offset.as_bytes()].into_iter(),
+                );
+                server.post(0, Mail::Push { client: link, bytes: ack });
+                if now_ms - self.master_io_ms.load(Ordering::Relaxed) > timeout_ms {
+                    log::warning("MASTER timeout: no data nor PING received...");
+                    server.post(0, Mail::Kill { client: link });
+                }
+            }
+        } else if self.has_replicas() && second.is_multiple_of(settings.repl_ping_period_seconds.max(1)) {
+            server.log.append_transient(b"*1\r\n$4\r\nPING\r\n");
+            server.post_all(|| Mail::LogMoved);
+        }
+        let max_lag_ms = settings.min_replicas_max_lag_seconds as i64 * 1000;
+        let mut silent = Vec::new();
+        let mut good = 0;
+        for (client, replica) in self.replicas.lock().iter() {
+            let lag_ms = now_ms - replica.acked_ms;
+            good += usize::from(replica.online && lag_ms <= max_lag_ms);
+            if replica.online && lag_ms > timeout_ms {
+                log::warning(&format!("Disconnecting timedout replica (streaming sync): {}:{}", replica.ip, replica.port));
+                silent.push(*client);
+            }
+        }
+        self.good_replicas.store(good, Ordering::Relaxed);
+        self.kill(server, silent.into_iter());
     }
 }
 
-/// Makes a connection what its command asked for.
-pub fn serve_request(_server: &Arc<Server>, _conn: &mut Conn, _request: Request) {}
+/// 40 random hex digits.
+pub fn random_id() -> String {
+    let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()).rotate_left(40));
+    (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect()
+}

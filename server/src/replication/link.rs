@@ -1,0 +1,380 @@
+//! The replica's side: the thread that dials the master, and the link once it stands.
+
+use super::Replication;
+use crate::clock;
+use crate::exec::{Session, SessionFlags};
+use crate::log;
+use crate::net::{Conn, Mail, Socket};
+use crate::server::Server;
+use protocol::reply::write_command;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Pause between attempts.
+const RETRY: Duration = Duration::from_millis(500);
+/// Longest line of a handshake.
+const LINE_MAX: usize = 1024;
+/// Length of the mark that ends a snapshot of unknown length.
+const MARK_LEN: usize = 40;
+
+/// The link to our master, as the IO thread that owns it sees it.
+#[derive(Default)]
+pub struct MasterLink {
+    /// Bytes of a transaction that has not ended.
+    held: Vec<u8>,
+    reply_wanted: bool,
+}
+
+impl MasterLink {
+    /// These bytes of the stream were applied.
+    pub fn applied(&mut self, server: &Server, bytes: &[u8], in_transaction: bool) {
+        server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
+        if in_transaction {
+            // Nobody may resume in the middle of a transaction.
+            self.held.extend_from_slice(bytes);
+        } else if self.held.is_empty() {
+            server.log.append_stream(bytes);
+        } else {
+            self.held.extend_from_slice(bytes);
+            server.log.append_stream(&self.held);
+            self.held.clear();
+        }
+    }
+
+    pub fn want_reply(&mut self) {
+        self.reply_wanted = true;
+    }
+
+    pub fn take_reply_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.reply_wanted)
+    }
+}
+
+/// Keeps the link up while there is a master to follow. Runs until the process ends.
+pub fn run(server: &Arc<Server>) {
+    let replication = &server.replication;
+    loop {
+        let (generation, host, port) = replication.wait_for_work();
+        match Dial { server, generation }.sync(&host, port) {
+            Ok(()) => {}
+            Err(error) => {
+                replication.syncing.store(false, Ordering::Relaxed);
+                log::warning(&format!("Error condition on socket for SYNC: {error}"));
+                replication.pause(generation, RETRY);
+            }
+        }
+    }
+}
+
+impl Replication {
+    /// Waits until there is a master and no link to it.
+    fn wait_for_work(&self) -> (u64, String, u16) {
+        let mut target = self.target.lock();
+        loop {
+            if let (Some((host, port)), None) = (&target.master, target.link) {
+                return (target.generation, host.clone(), *port);
+            }
+            self.target_changed.wait(&mut target);
+        }
+    }
+
+    /// Waits a little, unless the target changes.
+    fn pause(&self, generation: u64, at_most: Duration) {
+        let mut target = self.target.lock();
+        if target.generation == generation {
+            self.target_changed.wait_for(&mut target, at_most);
+        }
+    }
+}
+
+/// One attempt at a link.
+struct Dial<'s> {
+    server: &'s Arc<Server>,
+    generation: u64,
+}
+
+/// What the master answers to PSYNC.
+enum Psync {
+    Continue { replid: Option<String> },
+    Full { replid: String, offset: u64 },
+}
+
+fn fault(text: impl Into<String>) -> io::Error {
+    io::Error::other(text.into())
+}
+
+impl Dial<'_> {
+    fn sync(&self, host: &str, port: u16) -> io::Result<()> {
+        log::notice(&format!("Connecting to MASTER {host}:{port}"));
+        let settings = self.server.settings();
+        let timeout = Duration::from_secs(settings.repl_timeout_seconds.max(1));
+        let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| fault("no address"))?;
+        let stream = TcpStream::connect_timeout(&address, timeout.min(Duration::from_secs(5)))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(timeout))?;
+        stream.set_write_timeout(Some(timeout))?;
+        log::notice("MASTER <-> REPLICA sync started");
+        let mut wire = BufReader::with_capacity(64 * 1024, stream);
+        self.handshake(&mut wire)?;
+        match self.psync(&mut wire)? {
+            Psync::Continue { replid } => {
+                log::notice("Successful partial resynchronization with master.");
+                if let Some(replid) = replid {
+                    self.rename_history(replid);
+                }
+            }
+            Psync::Full { replid, offset } => {
+                log::notice(&format!("Full resync from master: {replid}:{offset}"));
+                self.server.replication.syncing.store(true, Ordering::Relaxed);
+                let file = self.receive(&mut wire)?;
+                let loaded = self.load(&file, replid, offset);
+                let _ = std::fs::remove_file(&file);
+                loaded?;
+                self.server.replication.syncing.store(false, Ordering::Relaxed);
+            }
+        }
+        self.hand_over(wire, host, port)
+    }
+
+    fn handshake(&self, wire: &mut BufReader<TcpStream>) -> io::Result<()> {
+        let settings = self.server.settings();
+        let pong = self.ask(wire, &[b"PING"])?;
+        // A master that wants a password says so here; we have one to give, or will fail below.
+        if !pong.starts_with('+') && !pong.starts_with("-NOAUTH") && !pong.starts_with("-NOPERM") {
+            return Err(fault(format!("Error reply to PING from master: '{pong}'")));
+        }
+        if !settings.masterauth.is_empty() {
+            let password = settings.masterauth.as_bytes();
+            let answer = if settings.masteruser.is_empty() {
+                self.ask(wire, &[b"AUTH", password])?
+            } else {
+                self.ask(wire, &[b"AUTH", settings.masteruser.as_bytes(), password])?
+            };
+            if answer.starts_with('-') {
+                return Err(fault(format!("Unable to AUTH to MASTER: {answer}")));
+            }
+        }
+        let port = if settings.replica_announce_port != 0 { settings.replica_announce_port } else { settings.port };
+        let port = port.to_string();
+        let answer = self.ask(wire, &[b"REPLCONF", b"listening-port", port.as_bytes()])?;
+        if answer.starts_with('-') {
+            log::notice(&format!("(Non critical) Master does not understand REPLCONF listening-port: {answer}"));
+        }
+        if !settings.replica_announce_ip.is_empty() {
+            self.ask(wire, &[b"REPLCONF", b"ip-address", settings.replica_announce_ip.as_bytes()])?;
+        }
+        self.ask(wire, &[b"REPLCONF", b"capa", b"eof", b"capa", b"psync2"])?;
+        Ok(())
+    }
+
+    fn psync(&self, wire: &mut BufReader<TcpStream>) -> io::Result<Psync> {
+        let replid = self.server.replication.history().replid;
+        let offset = (self.server.log.end() + 1).to_string();
+        log::notice(&format!("Trying a partial resynchronization (request {replid}:{offset})."));
+        let answer = self.ask(wire, &[b"PSYNC", replid.as_bytes(), offset.as_bytes()])?;
+        let mut words = answer.split(' ');
+        match (words.next(), words.next(), words.next()) {
+            (Some("+CONTINUE"), replid, _) => Ok(Psync::Continue { replid: replid.map(str::to_owned) }),
+            (Some("+FULLRESYNC"), Some(replid), Some(offset)) if replid.len() == MARK_LEN => {
+                let offset = offset.parse().map_err(|_| fault(format!("bad offset in '{answer}'")))?;
+                Ok(Psync::Full { replid: replid.to_owned(), offset })
+            }
+            _ => Err(fault(format!("Unexpected reply to PSYNC from master: {answer}"))),
+        }
+    }
+
+    fn ask(&self, wire: &mut BufReader<TcpStream>, args: &[&[u8]]) -> io::Result<String> {
+        let mut command = Vec::new();
+        write_command(&mut command, args.iter().copied());
+        wire.get_mut().write_all(&command)?;
+        self.line(wire)
+    }
+
+    /// The next line that is not empty: a busy master sends empty ones to show that it is alive.
+    fn line(&self, wire: &mut BufReader<TcpStream>) -> io::Result<String> {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            wire.read_exact(&mut byte)?;
+            self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
+            self.still_wanted()?;
+            match byte[0] {
+                b'\n' if line.is_empty() => {}
+                b'\n' => break,
+                b'\r' => {}
+                _ if line.len() == LINE_MAX => return Err(fault("line too long from master")),
+                b => line.push(b),
+            }
+        }
+        Ok(String::from_utf8_lossy(&line).into_owned())
+    }
+
+    /// Fails when the target has changed meanwhile.
+    fn still_wanted(&self) -> io::Result<()> {
+        if self.server.replication.target.lock().generation == self.generation {
+            Ok(())
+        } else {
+            Err(fault("the master to follow has changed"))
+        }
+    }
+
+    /// Reads the snapshot into a file; nothing of the old dataset is given up before all of it is here.
+    fn receive(&self, wire: &mut BufReader<TcpStream>) -> io::Result<PathBuf> {
+        let head = self.line(wire)?;
+        let payload = head.strip_prefix('$').ok_or_else(|| fault(format!("Bad protocol from MASTER: '{head}'")))?;
+        let path = self.server.settings().dir.join(format!("temp-repl-{}.rdb", std::process::id()));
+        let mut file = File::create(&path)?;
+        let received = match payload.strip_prefix("EOF:") {
+            Some(mark) if mark.len() == MARK_LEN => self.receive_until(wire, &mut file, mark.as_bytes()),
+            Some(_) => Err(fault("bad end mark from MASTER")),
+            None => match payload.parse() {
+                Ok(len) => self.receive_exactly(wire, &mut file, len),
+                Err(_) => Err(fault(format!("bad length from MASTER: '{head}'"))),
+            },
+        };
+        match received {
+            Ok(len) => {
+                log::notice(&format!("MASTER <-> REPLICA sync: received {len} bytes from master"));
+                Ok(path)
+            }
+            Err(error) => {
+                let _ = std::fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    fn receive_exactly(&self, wire: &mut BufReader<TcpStream>, file: &mut File, len: u64) -> io::Result<u64> {
+        let mut left = len;
+        let mut buf = vec![0; 64 * 1024];
+        while left > 0 {
+            let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let n = self.read_some(wire, &mut buf[..want])?;
+            file.write_all(&buf[..n])?;
+            left -= n as u64;
+        }
+        Ok(len)
+    }
+
+    /// Reads up to the mark. The mark's last byte is the last of what the master sends before the stream, so
+    /// whatever is read can end with the mark, but never go beyond it unless the stream has begun.
+    fn receive_until(&self, wire: &mut BufReader<TcpStream>, file: &mut File, mark: &[u8]) -> io::Result<u64> {
+        let mut window = Vec::with_capacity(128 * 1024);
+        let mut written = 0;
+        loop {
+            // Peek, so that bytes of the stream after the mark stay in the reader.
+            let peeked = {
+                let bytes = std::io::BufRead::fill_buf(wire)?;
+                if bytes.is_empty() {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                let before = window.len();
+                window.extend_from_slice(bytes);
+                match find(&window, mark) {
+                    Some(at) => {
+                        let taken = at + mark.len() - before;
+                        file.write_all(&window[..at])?;
+                        std::io::BufRead::consume(wire, taken);
+                        return Ok(written + at as u64);
+                    }
+                    None => window.len() - before,
+                }
+            };
+            std::io::BufRead::consume(wire, peeked);
+            self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
+            self.still_wanted()?;
+            // The mark may have begun in what was read.
+            let settled = window.len().saturating_sub(mark.len() - 1);
+            file.write_all(&window[..settled])?;
+            written += settled as u64;
+            window.drain(..settled);
+        }
+    }
+
+    fn read_some(&self, wire: &mut BufReader<TcpStream>, buf: &mut [u8]) -> io::Result<usize> {
+        let n = wire.read(buf)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
+        self.still_wanted()?;
+        Ok(n)
+    }
+
+    /// Replaces the dataset by the snapshot, and the history by the master's.
+    fn load(&self, file: &PathBuf, replid: String, offset: u64) -> io::Result<()> {
+        self.still_wanted()?;
+        log::notice("MASTER <-> REPLICA sync: Flushing old data");
+        let server = self.server;
+        {
+            let _world = server.gate.stop_world();
+            server.loading.store(true, Ordering::Relaxed);
+        }
+        log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
+        let loaded = crate::snapshot::load_file(server, file);
+        let _world = server.gate.stop_world();
+        if loaded.is_ok() {
+            *server.replication.history.lock() =
+                super::History { replid, replid2: "0".repeat(40), second_offset: -1 };
+            server.log.set_active(true);
+            server.log.restart_at(offset);
+            server.replication.stream_db.store(0, Ordering::Relaxed);
+            log::notice("MASTER <-> REPLICA sync: Finished with success");
+        } else {
+            // Half a dataset is none.
+            crate::snapshot::flush(server);
+        }
+        server.loading.store(false, Ordering::Relaxed);
+        loaded.map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
+    }
+
+    fn rename_history(&self, replid: String) {
+        let mut history = self.server.replication.history.lock();
+        if history.replid != replid {
+            log::notice("Master replication ID changed to the new one");
+            let old = std::mem::replace(&mut history.replid, replid);
+            history.replid2 = old;
+            history.second_offset = self.server.log.end() as i64 + 1;
+        }
+    }
+
+    /// Gives the link to IO thread 0, which applies the stream.
+    fn hand_over(&self, wire: BufReader<TcpStream>, host: &str, port: u16) -> io::Result<()> {
+        let server = self.server;
+        let leftover = wire.buffer().to_vec();
+        let stream = wire.into_inner();
+        stream.set_read_timeout(None)?;
+        stream.set_write_timeout(None)?;
+        let local = stream.local_addr()?.to_string();
+        stream.set_nonblocking(true)?;
+        let socket = Socket::Tcp(mio::net::TcpStream::from_std(stream));
+        let mut session = Session::new(server.next_client_id(), format!("{host}:{port}"), local, clock::now_ms());
+        session.flags = SessionFlags::MASTER | SessionFlags::AUTHENTICATED;
+        session.db = server.replication.stream_db.load(Ordering::Relaxed);
+        let id = session.id;
+        let mut conn = Box::new(Conn::new(socket, session));
+        conn.input = leftover;
+        conn.master = Some(Box::default());
+        let ack = server.log.end().to_string();
+        write_command(&mut conn.output, [&b"REPLCONF"[..], b"ACK", ack.as_bytes()].into_iter());
+        let mut target = server.replication.target.lock();
+        if target.generation != self.generation {
+            return Err(fault("the master to follow has changed"));
+        }
+        target.link = Some(id);
+        server.replication.link_up.store(true, Ordering::Relaxed);
+        server.replication.ever_synced.store(true, Ordering::Relaxed);
+        server.stats.connected.fetch_add(1, Ordering::Relaxed);
+        server.post(0, Mail::Connection(conn));
+        Ok(())
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}

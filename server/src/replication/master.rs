@@ -1,0 +1,119 @@
+//! The master's side: a replica is a connection with a cursor in the write log.
+
+use super::Replication;
+use crate::clock;
+use crate::exec::SessionFlags;
+use crate::exec::session::{ReplicaHandshake, Request};
+use crate::log;
+use crate::net::{Conn, Feed, FeedState, Mail};
+use crate::server::Server;
+use crate::snapshot::{Job, SyncJob};
+use crate::write_log::Cursor;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// A replica of this node.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pub ip: String,
+    pub port: u16,
+    /// Past its snapshot.
+    pub online: bool,
+    pub acked_offset: u64,
+    pub acked_ms: i64,
+}
+
+/// Makes a connection what its command asked for.
+pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
+    match request {
+        Request::Feed(cursor) => start_feed(server, conn, Some(cursor)),
+        Request::FullSync { framed, announced } => {
+            start_feed(server, conn, None);
+            let socket = match conn.socket.duplicate() {
+                Ok(socket) => socket,
+                Err(error) => {
+                    log::warning(&format!("Can't hand a replica's socket to the snapshot: {error}"));
+                    conn.doomed = true;
+                    return;
+                }
+            };
+            server.snapshots.submit(Job::Sync(SyncJob { client: conn.session.id, socket, framed, announced }));
+        }
+        Request::Ack { offset } => {
+            let now_ms = clock::now_ms();
+            if let Some(feed) = &mut conn.feed {
+                feed.acked_offset = feed.acked_offset.max(offset);
+            }
+            server.replication.acked(conn.session.id, offset, now_ms);
+            // Whoever waits for acknowledgements may be on any thread.
+            server.post_all(|| Mail::LogMoved);
+        }
+        Request::AckMaster => {
+            if let Some(master) = &mut conn.master {
+                master.want_reply();
+            }
+        }
+    }
+}
+
+fn start_feed(server: &Arc<Server>, conn: &mut Conn, cursor: Option<Cursor>) {
+    let handshake = conn.session.replica.as_deref().cloned().unwrap_or_default();
+    let online = cursor.is_some();
+    let ip = if handshake.ip_address.is_empty() { peer_ip(&conn.session.peer) } else { handshake.ip_address.clone() };
+    let replica = Replica {
+        ip,
+        port: handshake.listening_port,
+        online,
+        acked_offset: cursor.as_ref().map_or(0, Cursor::get),
+        acked_ms: clock::now_ms(),
+    };
+    server.replication.add(conn.session.id, replica);
+    conn.session.flags.insert(SessionFlags::REPLICA);
+    let state = if online { FeedState::Online } else { FeedState::Snapshot };
+    conn.feed = Some(Box::new(Feed { cursor, state, acked_offset: 0 }));
+}
+
+fn peer_ip(peer: &str) -> String {
+    peer.rsplit_once(':').map_or(peer, |(ip, _)| ip).trim_matches(['[', ']']).to_owned()
+}
+
+impl Replication {
+    fn add(&self, client: u64, replica: Replica) {
+        self.replicas.lock().insert(client, replica);
+        self.has_replicas.store(true, Ordering::Relaxed);
+    }
+
+    fn acked(&self, client: u64, offset: u64, now_ms: i64) {
+        if let Some(replica) = self.replicas.lock().get_mut(&client) {
+            replica.acked_offset = replica.acked_offset.max(offset);
+            replica.acked_ms = now_ms;
+        }
+    }
+
+    /// The replica has its snapshot.
+    pub fn set_online(&self, client: u64) {
+        if let Some(replica) = self.replicas.lock().get_mut(&client) {
+            replica.online = true;
+            replica.acked_ms = clock::now_ms();
+        }
+    }
+
+    /// Where a replica that knows `replid` up to before `offset` can go on, if it can.
+    pub fn partial_resync(&self, server: &Server, replid: &[u8], offset: i64) -> Option<Cursor> {
+        let history = self.history();
+        let end = server.log.end() as i64;
+        let known = replid == history.replid.as_bytes() && offset <= end + 1
+            || replid == history.replid2.as_bytes() && offset <= history.second_offset;
+        if !known || offset < 1 || !server.log.is_active() {
+            return None;
+        }
+        server.log.cursor_at(offset as u64 - 1).ok()
+    }
+}
+
+/// The name by which log lines call a replica.
+pub fn label(handshake: Option<&ReplicaHandshake>, peer: &str) -> String {
+    let ip = handshake.map(|h| h.ip_address.as_str()).filter(|ip| !ip.is_empty());
+    let port = handshake.map_or(0, |h| h.listening_port);
+    format!("{}:{port}", ip.map_or_else(|| peer_ip(peer), str::to_owned))
+}

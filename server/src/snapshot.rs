@@ -1,0 +1,447 @@
+//! Snapshots: BGSAVE, full syncs and AOF rewrites are one mechanism, one at a time, on one helper thread.
+//!
+//! The world rests for the moment in which a snapshot begins. Then the helper walks the slots while writers go
+//! on; both put encoded entries into one queue, from which the helper writes them out. The result is the
+//! dataset at the write log's offset at the beginning.
+
+use crate::clock;
+use crate::gate::World;
+use crate::log;
+use crate::net::{FeedState, Mail, Socket};
+use crate::server::Server;
+use keyspace::table::Item;
+use keyspace::types::Limits;
+use keyspace::{Entry, Object, SlotSaver, ValueRef};
+use parking_lot::Mutex;
+use persistence::rdb::{
+    EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo, SavedBy, Sink, Writer,
+};
+use protocol::Slot;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A collection of more elements is encoded outside its slot's lock.
+const LARGE_ELEMENTS: usize = 256;
+/// A string of more bytes, likewise.
+const LARGE_BYTES: usize = 16 * 1024;
+
+/// What a snapshot is taken for.
+pub enum Job {
+    Save,
+    Sync(SyncJob),
+    /// Runs between snapshots: an AOF rewrite takes its own.
+    Other(Box<dyn FnOnce(&Arc<Server>) + Send>),
+}
+
+/// A replica that waits for a snapshot.
+pub struct SyncJob {
+    pub client: u64,
+    pub socket: Socket,
+    /// The length goes before the snapshot; otherwise a mark goes after it.
+    pub framed: bool,
+    /// +FULLRESYNC goes before it all.
+    pub announced: bool,
+}
+
+/// The queue of jobs.
+#[derive(Default)]
+pub struct Snapshots {
+    queue: Mutex<Option<mpsc::Sender<Job>>>,
+}
+
+impl Snapshots {
+    pub fn submit(&self, job: Job) {
+        if let Some(queue) = &*self.queue.lock() {
+            // Fails only while the process ends.
+            let _ = queue.send(job);
+        }
+    }
+}
+
+/// Starts the helper thread.
+pub fn start(server: &Arc<Server>) -> io::Result<()> {
+    let (queue, jobs) = mpsc::channel();
+    *server.snapshots.queue.lock() = Some(queue);
+    let server = server.clone();
+    std::thread::Builder::new().name("snapshot".into()).spawn(move || {
+        while let Ok(job) = jobs.recv() {
+            match job {
+                Job::Save => background_save(&server),
+                Job::Sync(sync) => serve_sync(&server, sync),
+                Job::Other(run) => run(&server),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Entries on their way into a snapshot.
+struct Collector {
+    encoder: Encoder,
+    queue: Mutex<VecDeque<Chunk>>,
+}
+
+enum Chunk {
+    Encoded { db: usize, bytes: Vec<u8> },
+    /// Shared with the keyspace until it is encoded: a writer that changes it meanwhile makes its own copy.
+    Large { db: usize, key: Box<[u8]>, expire_at_ms: Option<i64>, access: u32, object: Arc<Object> },
+}
+
+impl Collector {
+    fn new(version: RdbVersion, compress: bool) -> Arc<Collector> {
+        let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
+        Arc::new(Collector { encoder, queue: Mutex::default() })
+    }
+
+    /// Writes out what has been collected so far.
+    fn drain<W: Write>(&self, writer: &mut Writer<W>, current_db: &mut Option<usize>) -> io::Result<()> {
+        loop {
+            let Some(chunk) = self.queue.lock().pop_front() else { return Ok(()) };
+            let (db, bytes) = match chunk {
+                Chunk::Encoded { db, bytes } => (db, bytes),
+                Chunk::Large { db, key, expire_at_ms, access, object } => {
+                    let mut bytes = Vec::new();
+                    self.encoder.parts(&mut bytes, &key, expire_at_ms, access, ValueRef::Object(&object));
+                    (db, bytes)
+                }
+            };
+            if *current_db != Some(db) {
+                writer.select_db(db as u64)?;
+                *current_db = Some(db);
+            }
+            writer.entries(&bytes)?;
+        }
+    }
+}
+
+impl SlotSaver for Collector {
+    fn save(&self, db: usize, _slot: Slot, entries: &mut dyn Iterator<Item = &Entry>) {
+        let mut bytes = Vec::new();
+        let mut large = Vec::new();
+        for entry in entries {
+            match entry.object_arc().filter(|object| is_large(object)) {
+                Some(object) => large.push(Chunk::Large {
+                    db,
+                    key: entry.key().into(),
+                    expire_at_ms: entry.expire_at_ms(),
+                    access: entry.access(),
+                    object: object.clone(),
+                }),
+                None => self.encoder.entry(&mut bytes, entry),
+            }
+        }
+        let mut queue = self.queue.lock();
+        if !bytes.is_empty() {
+            queue.push_back(Chunk::Encoded { db, bytes });
+        }
+        queue.extend(large);
+    }
+}
+
+fn is_large(object: &Object) -> bool {
+    match object {
+        Object::Str(bytes) => bytes.len() > LARGE_BYTES,
+        object => object.len() > LARGE_ELEMENTS,
+    }
+}
+
+/// What a snapshot is to look like.
+pub struct Shape {
+    pub version: RdbVersion,
+    pub is_aof_base: bool,
+}
+
+/// Takes a snapshot into `out`. `begin` runs in the moment of the snapshot, with the world at rest.
+pub fn take<W: Write, T>(
+    server: &Arc<Server>,
+    shape: &Shape,
+    out: impl FnOnce(&T) -> io::Result<W>,
+    begin: impl FnOnce(&mut World<'_>) -> io::Result<T>,
+) -> io::Result<(W, T)> {
+    let settings = server.settings();
+    let collector = Collector::new(shape.version, settings.rdb_compression);
+    let (id, begun, offset) = {
+        let mut world = server.gate.stop_world();
+        let begun = begin(&mut world)?;
+        let id = server.keyspace.begin_snapshot(collector.clone());
+        let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
+        (id, begun, server.log.end())
+    };
+    let result = (|| {
+        let mut writer = Writer::new(out(&begun)?, shape.version, settings.rdb_checksum)?;
+        writer.saved_by(&saved_by(server, shape, offset))?;
+        let mut db = None;
+        let mut failed = None;
+        server.keyspace.walk_snapshot(id, || match collector.drain(&mut writer, &mut db) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        });
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                collector.drain(&mut writer, &mut db)?;
+                writer.finish()
+            }
+        }
+    })();
+    server.keyspace.end_snapshot(id);
+    result.map(|out| (out, begun))
+}
+
+fn saved_by(server: &Server, shape: &Shape, offset: u64) -> SavedBy {
+    let replication = ReplicationInfo { id: server.replication.history().replid, offset, stream_db: 0 };
+    SavedBy {
+        ctime_s: clock::now_ms() / 1000,
+        used_memory_bytes: crate::memory::used_bytes(),
+        replication: Some(replication),
+        is_aof_base: shape.is_aof_base,
+    }
+}
+
+const ON_DISK: Shape = Shape { version: RdbVersion::V11, is_aof_base: false };
+
+/// SAVE and the save at shutdown: the world is at rest, and stays so.
+pub fn save_at_rest(server: &Server) -> io::Result<()> {
+    let settings = server.settings();
+    let collector = Collector::new(ON_DISK.version, settings.rdb_compression);
+    let path = settings.dir.join(&settings.dbfilename);
+    let changes = server.changes();
+    let result = write_atomically(&path, |file| {
+        let mut writer = Writer::new(file, ON_DISK.version, settings.rdb_checksum)?;
+        writer.saved_by(&saved_by(server, &ON_DISK, server.log.end()))?;
+        let mut current = None;
+        for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
+            for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
+                collector.save(db.index(), slot, &mut db.lock(slot).iter());
+                collector.drain(&mut writer, &mut current)?;
+            }
+        }
+        writer.finish().map(|_| ())
+    });
+    note_save(server, &result, changes);
+    result
+}
+
+fn background_save(server: &Arc<Server>) {
+    log::notice(&format!("Background saving started by pid {}", std::process::id()));
+    let settings = server.settings();
+    let path = settings.dir.join(&settings.dbfilename);
+    let mut changes = 0;
+    let result = write_atomically(&path, |file| {
+        take(server, &ON_DISK, |()| Ok(&mut *file), |_| {
+            changes = server.changes();
+            Ok(())
+        })
+        .map(|_| ())
+    });
+    note_save(server, &result, changes);
+    match &result {
+        Ok(()) => log::notice("Background saving terminated with success"),
+        Err(error) => log::warning(&format!("Background saving error: {error}")),
+    }
+    server.persistence.saving.store(false, Ordering::Release);
+}
+
+fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
+    let persistence = &server.persistence;
+    persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
+    match result {
+        Ok(()) => {
+            persistence.changes_at_save.store(changes, Ordering::Relaxed);
+            persistence.last_save_ms.store(clock::now_ms(), Ordering::Relaxed);
+            log::notice("DB saved on disk");
+        }
+        Err(error) => log::warning(&format!("Error saving DB on disk: {error}")),
+    }
+}
+
+/// Writes a file under a temporary name, and gives it its own when all of it is on disk.
+pub fn write_atomically(path: &Path, write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let temporary: PathBuf = dir.join(format!("temp-{}.rdb", std::process::id()));
+    let written = (|| {
+        let mut file = io::BufWriter::with_capacity(256 * 1024, File::create(&temporary)?);
+        write(&mut file)?;
+        let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(dir)?.sync_all()
+    })();
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Sends a replica its snapshot, then lets it follow the log.
+fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
+    if let Err(error) = send_snapshot(server, &mut job) {
+        log::warning(&format!("Full resync with a replica failed: {error}"));
+        server.post_all(|| Mail::Kill { client: job.client });
+    }
+}
+
+fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
+    let client = job.client;
+    // A 7.0 replica reads version 10, and all later ones do too.
+    let shape = Shape { version: RdbVersion::V10, is_aof_base: false };
+    let begin = |world: &mut World<'_>| {
+        server.log.set_active(true);
+        server.log.forget_db();
+        let offset = server.log.end();
+        let feed = world.threads.iter_mut().find_map(|thread| thread.get_mut(client)).and_then(|conn| conn.feed.as_mut());
+        let feed = feed.ok_or_else(|| io::Error::other("the replica is gone"))?;
+        feed.cursor = Some(server.log.cursor_at(offset).map_err(|_| io::Error::other("the log has moved"))?);
+        Ok(offset)
+    };
+    let announce = |offset: u64| match job.announced {
+        true => format!("+FULLRESYNC {} {offset}\r\n", server.replication.history().replid),
+        false => String::new(),
+    };
+    let mut socket = Patient { socket: &mut job.socket, timeout: Duration::from_secs(server.settings().repl_timeout_seconds.max(1)) };
+    if job.framed {
+        let path = server.settings().dir.join(format!("temp-sync-{}.rdb", std::process::id()));
+        let (file, offset) = take(server, &shape, |_| Ok(io::BufWriter::new(File::create(&path)?)), begin)?;
+        drop(file.into_inner().map_err(io::IntoInnerError::into_error)?);
+        let mut file = File::open(&path)?;
+        let _ = std::fs::remove_file(&path);
+        socket.write_all(format!("{}${}\r\n", announce(offset), file.metadata()?.len()).as_bytes())?;
+        io::copy(&mut file, &mut socket)?;
+    } else {
+        let mark = crate::replication::random_id();
+        let head = |offset: &u64| {
+            socket.write_all(format!("{}$EOF:{mark}\r\n", announce(*offset)).as_bytes())?;
+            Ok(io::BufWriter::with_capacity(256 * 1024, socket))
+        };
+        let (mut out, _) = take(server, &shape, head, begin)?;
+        out.write_all(mark.as_bytes())?;
+        out.flush()?;
+    }
+    let mut world = server.gate.stop_world();
+    let feed = world.threads.iter_mut().find_map(|thread| thread.get_mut(client)).and_then(|conn| conn.feed.as_mut());
+    if let Some(feed) = feed {
+        feed.state = FeedState::Online;
+        server.replication.set_online(client);
+        log::notice("Synchronization with replica succeeded");
+        server.post_all(|| Mail::LogMoved);
+    }
+    Ok(())
+}
+
+/// A writer to a socket that does not block, which waits instead of giving up.
+struct Patient<'s> {
+    socket: &'s mut Socket,
+    timeout: Duration,
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        const PAUSE: Duration = Duration::from_micros(500);
+        let started = clock::monotonic();
+        loop {
+            match self.socket.write(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < self.timeout => {
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes everything out of all databases; the memory is freed elsewhere.
+pub fn flush(server: &Server) {
+    let taken: Vec<_> = server.keyspace.dbs().iter().flat_map(|db| db.take_all()).collect();
+    std::thread::spawn(move || drop(taken));
+}
+
+/// Puts entries of a file into the keyspace.
+pub struct Filler<'s> {
+    server: &'s Server,
+    db: usize,
+    now_ms: i64,
+    /// A master forgets what has expired; a replica waits to be told.
+    drops_expired: bool,
+    pub expired: u64,
+    /// What the file says of the history it belongs to.
+    pub repl_id: Option<String>,
+    pub repl_offset: Option<u64>,
+}
+
+impl<'s> Filler<'s> {
+    pub fn new(server: &'s Server) -> Filler<'s> {
+        Filler {
+            server,
+            db: 0,
+            now_ms: clock::now_ms(),
+            drops_expired: !server.replication.is_replica(),
+            expired: 0,
+            repl_id: None,
+            repl_offset: None,
+        }
+    }
+}
+
+impl Sink for Filler<'_> {
+    type Error = String;
+
+    fn entry(&mut self, entry: LoadedEntry) -> Result<(), String> {
+        if self.drops_expired && entry.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
+            self.expired += 1;
+            return Ok(());
+        }
+        let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
+        let mut slot = db.lock_write(Slot::of(&entry.key));
+        let mut made = entry.value.into_entry(&entry.key, entry.expire_at_ms);
+        made.set_access(keyspace::access::lru(self.now_ms));
+        slot.insert_entry(made);
+        Ok(())
+    }
+
+    fn select_db(&mut self, db: u64) -> Result<(), String> {
+        self.db = usize::try_from(db).ok().filter(|&db| self.server.keyspace.db(db).is_some()).ok_or_else(|| {
+            format!("FATAL: Data file was created with a Redis server configured to handle more than {db} databases.")
+        })?;
+        Ok(())
+    }
+
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), String> {
+        let text = String::from_utf8_lossy(value).into_owned();
+        match name {
+            b"repl-id" => self.repl_id = Some(text),
+            b"repl-offset" => self.repl_offset = text.parse().ok(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// How a file is to be read here.
+pub fn read_options(server: &Server) -> ReadOptions {
+    let settings = server.settings();
+    let limits: Limits = settings.limits;
+    ReadOptions { limits, verify_checksum: settings.rdb_checksum, ..ReadOptions::default() }
+}
+
+/// Replaces the dataset by that of an RDB file. The server must be loading.
+pub fn load_file(server: &Server, path: &Path) -> Result<LoadReport, String> {
+    flush(server);
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut reader = Reader::new(file, read_options(server));
+    let mut filler = Filler::new(server);
+    persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())
+}
