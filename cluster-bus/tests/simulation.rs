@@ -26,9 +26,9 @@ fn other_shapes() {
     all(run_many(0..3, |_| Plan::sized(20, 1, 20)));
 }
 
-/// Takes about a minute: run it with `--ignored`.
+/// Takes about a minute and a half: run it with `--ignored`.
 #[test]
-#[ignore = "a cluster of two hundred nodes takes a minute"]
+#[ignore = "a cluster of two hundred nodes takes a minute and a half"]
 fn two_hundred_nodes() {
     all(run_many(0..1, |_| Plan::sized(100, 1, 20)));
 }
