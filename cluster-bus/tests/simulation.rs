@@ -26,9 +26,9 @@ fn other_shapes() {
     all(run_many(0..3, |_| Plan::sized(20, 1, 20)));
 }
 
-/// Takes about a minute: run it with `--ignored`.
+/// Takes about a minute and a half: run it with `--ignored`.
 #[test]
-#[ignore = "a cluster of two hundred nodes takes a minute"]
+#[ignore = "a cluster of two hundred nodes takes a minute and a half"]
 fn two_hundred_nodes() {
     all(run_many(0..1, |_| Plan::sized(100, 1, 20)));
 }
@@ -39,17 +39,11 @@ fn a_seed_gives_the_same_run_twice() {
     assert_eq!(run(17, &plan), run(17, &plan));
 }
 
-/// A replica's MEET arrived, but its own handshake was lost with a link: one side knew the other, for good.
+/// Seeds that once found something. What they found is pinned in the machine's own tests as well, since a
+/// seed means another run whenever the scenario changes.
 #[test]
-fn a_half_lost_meet_is_repeated() {
-    run(64, &Plan::six(64)).unwrap_or_else(|violation| panic!("{violation}"));
-}
-
-/// A node took a slot over without a new epoch (it had the greatest already), told everybody and crashed
-/// before the claim was on disk: nobody claimed the slot any more.
-#[test]
-fn a_slot_taken_over_survives_a_crash() {
-    for seed in [1341, 1925, 2585] {
+fn seeds_that_once_failed() {
+    for seed in [64, 1341, 1925, 2030, 2585] {
         run(seed, &Plan::six(seed)).unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
     }
 }

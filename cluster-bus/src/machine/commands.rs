@@ -302,6 +302,41 @@ impl Machine {
         notice(cx, format!("Node hard reset, now I'm {id}"));
     }
 
+    /// Squares the slots with the dataset loaded at start: keys in a slot nobody owns make this master its
+    /// owner; keys in somebody else's slot mark it as importing, so that an operator's tool finds them.
+    pub fn account_for_keys(&mut self, cx: &mut Cx<'_>, slots_with_keys: &[Slot]) {
+        if self.me().is_replica() {
+            return;
+        }
+        let start = cx.out.len();
+        for &slot in slots_with_keys {
+            match self.slots.owner(slot) {
+                Some(owner) if owner == self.me || self.slots.importing.contains_key(&slot) => continue,
+                Some(owner) => {
+                    notice(
+                        cx,
+                        format!(
+                            "I have keys for slot {slot}, but the slot is assigned to another node. Setting it to \
+                             importing state."
+                        ),
+                    );
+                    self.slots.importing.insert(slot, owner);
+                }
+                None if self.slots.importing.contains_key(&slot) => continue,
+                None => {
+                    notice(
+                        cx,
+                        format!("I have keys for unassigned slot {slot}. Taking responsibility for it."),
+                    );
+                    self.assign(slot, self.me);
+                }
+            }
+            self.todo.save_and_update();
+            self.todo.save_and_sync();
+        }
+        self.settle(cx, start);
+    }
+
     /// CLUSTER COUNT-FAILURE-REPORTS.
     pub fn count_failure_reports(&mut self, now_ms: i64, id: &[u8]) -> Result<usize, CommandError> {
         let idx = self.lookup(id).ok_or_else(|| CommandError::UnknownNode { id: lossy(id) })?;

@@ -274,7 +274,8 @@ impl<'a> Run<'a> {
         let (host, other, dice) = (rng.usize(..hosts), rng.usize(..hosts), rng.u8(..100));
         let stall_ms = rng.i64(100..self.world.config.node_timeout_ms * 3);
         match dice {
-            0..25 => self.take_down(host, Power::Crashed),
+            0..20 => self.take_down(host, Power::Crashed),
+            20..25 => self.decapitate(),
             25..40 => self.take_down(host, Power::Dark),
             40..55 if host != other => {
                 self.world.network.blocked.insert((host, other));
@@ -294,6 +295,16 @@ impl<'a> Run<'a> {
         if self.world.is_running(host) {
             self.world.crash(host, how);
             self.faults.push(Fault::Down(host));
+        }
+    }
+
+    /// As many masters as a majority can spare die at once: their replicas compete for votes.
+    fn decapitate(&mut self) {
+        let is_master = |host: &Host| self.world.machine(*host).is_some_and(crate::Machine::is_master);
+        let mut masters: Vec<Host> = (0..self.hosts()).filter(is_master).collect();
+        self.world.rng.shuffle(&mut masters);
+        for host in masters.into_iter().take(self.plan.masters.saturating_sub(1) / 2) {
+            self.take_down(host, Power::Crashed);
         }
     }
 
