@@ -3,6 +3,7 @@
 use crate::types::hash::HashValue;
 use crate::types::list::ListValue;
 use crate::types::set::SetValue;
+use crate::types::stream::StreamValue;
 use crate::types::zset::ZSetValue;
 
 /// The types of values.
@@ -40,6 +41,7 @@ pub enum Object {
     Set(SetValue),
     ZSet(ZSetValue),
     Hash(HashValue),
+    Stream(StreamValue),
 }
 
 const _: () = assert!(size_of::<Object>() <= 40);
@@ -52,6 +54,7 @@ impl Object {
             Object::Set(_) => Type::Set,
             Object::ZSet(_) => Type::ZSet,
             Object::Hash(_) => Type::Hash,
+            Object::Stream(_) => Type::Stream,
         }
     }
 
@@ -63,6 +66,7 @@ impl Object {
             Object::Set(set) => set.encoding_name(),
             Object::ZSet(zset) => zset.encoding_name(),
             Object::Hash(hash) => hash.encoding_name(),
+            Object::Stream(stream) => stream.encoding_name(),
         }
     }
 
@@ -74,6 +78,7 @@ impl Object {
             Object::Set(set) => set.len(),
             Object::ZSet(zset) => zset.len(),
             Object::Hash(hash) => hash.len(),
+            Object::Stream(stream) => stream.len(),
         }
     }
 
@@ -84,6 +89,7 @@ impl Object {
             Object::Set(set) => set.is_empty(),
             Object::ZSet(zset) => zset.is_empty(),
             Object::Hash(hash) => hash.is_empty(),
+            Object::Stream(stream) => stream.is_empty(),
         }
     }
 
@@ -96,6 +102,7 @@ impl Object {
             Object::Set(set) => set.memory_bytes(),
             Object::ZSet(zset) => zset.memory_bytes(),
             Object::Hash(hash) => hash.memory_bytes(),
+            Object::Stream(stream) => stream.memory_bytes(),
         }
     }
 
@@ -107,6 +114,7 @@ impl Object {
             Object::Set(set) => set.free_effort(),
             Object::ZSet(zset) => zset.free_effort(),
             Object::Hash(hash) => hash.free_effort(),
+            Object::Stream(stream) => stream.free_effort(),
         }
     }
 }
@@ -124,7 +132,7 @@ pub trait TypedValue: Sized {
 
     fn into_object(self) -> Object;
 
-    /// A collection that has become empty is to be removed.
+    /// A collection that has become empty is to be removed; streams stay.
     fn is_empty(&self) -> bool;
 }
 
@@ -166,6 +174,7 @@ typed_value!(ListValue, List);
 typed_value!(SetValue, Set);
 typed_value!(ZSetValue, ZSet);
 typed_value!(HashValue, Hash);
+typed_value!(StreamValue, Stream);
 
 #[cfg(test)]
 mod tests {

@@ -7,6 +7,7 @@ pub mod number;
 mod pairs;
 mod random;
 pub mod set;
+pub mod stream;
 pub mod zset;
 
 pub use limits::Limits;

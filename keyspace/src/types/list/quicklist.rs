@@ -266,7 +266,10 @@ impl Quicklist {
                     End::Tail => pack.push_back(element),
                 });
             }
-            _ => {
+            full => {
+                if let Some(full) = full {
+                    full.edit(Listpack::shrink_to_fit);
+                }
                 let node = Node::of(element, limits);
                 match end {
                     End::Head => self.nodes.push_front(node),
