@@ -11,7 +11,9 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod common;
 mod connection;
+mod generic;
 mod string;
 pub mod transactions;
 
@@ -30,4 +32,4 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, string::COMMANDS, transactions::COMMANDS];
