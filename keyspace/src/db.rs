@@ -233,6 +233,22 @@ impl SlotGuard<'_> {
     }
 }
 
+impl SlotGuard<'_> {
+    /// Tells the censuses what has changed so far.
+    #[inline]
+    pub fn update_census(&mut self) {
+        let (keys, expires) = (self.data.len() as u32, self.data.expires() as u32);
+        if keys != self.keys {
+            self.slots.keys.set(self.slot, keys);
+            self.keys = keys;
+        }
+        if expires != self.expires {
+            self.slots.expires.set(self.slot, expires);
+            self.expires = expires;
+        }
+    }
+}
+
 impl Deref for SlotGuard<'_> {
     type Target = SlotData;
 
@@ -252,13 +268,7 @@ impl DerefMut for SlotGuard<'_> {
 impl Drop for SlotGuard<'_> {
     #[inline]
     fn drop(&mut self) {
-        let (keys, expires) = (self.data.len() as u32, self.data.expires() as u32);
-        if keys != self.keys {
-            self.slots.keys.set(self.slot, keys);
-        }
-        if expires != self.expires {
-            self.slots.expires.set(self.slot, expires);
-        }
+        self.update_census();
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod args;
 pub mod error;
+pub mod glob;
 pub mod number;
 pub mod reply;
 pub mod request;

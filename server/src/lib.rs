@@ -10,6 +10,7 @@ mod evict;
 mod exec;
 mod gate;
 mod info;
+mod lazyfree;
 pub mod log;
 mod memory;
 mod net;

@@ -12,7 +12,9 @@ macro_rules! key {
 }
 
 mod cluster;
+mod common;
 mod connection;
+mod generic;
 mod replication;
 mod string;
 pub mod transactions;
@@ -32,4 +34,11 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[cluster::COMMANDS, connection::COMMANDS, replication::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[
+    cluster::COMMANDS,
+    connection::COMMANDS,
+    generic::COMMANDS,
+    replication::COMMANDS,
+    string::COMMANDS,
+    transactions::COMMANDS,
+];

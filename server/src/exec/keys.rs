@@ -7,7 +7,7 @@ use super::effects::Effects;
 use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::object::TypedValue;
-use keyspace::table::Item;
+use keyspace::table::{Item, Table};
 use keyspace::{Db, Entry, EntryMut, NewValue, SlotGuard, ValueRef};
 use protocol::{ReplyError, Slot};
 
@@ -157,6 +157,36 @@ impl<'a> Keys<'a> {
         self.peek(key).is_some()
     }
 
+    /// Looks a key up to tell something about it: counts a hit or a miss, but is no access.
+    pub fn look(&mut self, key: &[u8]) -> Option<&Entry> {
+        let touches = std::mem::replace(&mut self.rules.touches, false);
+        let found = self.get(key).is_some();
+        self.rules.touches = touches;
+        if found { self.held(key) } else { None }
+    }
+
+    /// The entry of a key whose slot is locked, expired or not: for a second look at a key that a first one
+    /// has found, when several are to be seen at once.
+    pub fn held(&self, key: &[u8]) -> Option<&Entry> {
+        let guard = match &self.guards {
+            Guards::One(_, guard) => guard,
+            Guards::Many(guards) => {
+                let place = (self.db, Slot::of(key));
+                let at = guards.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+                &guards[at].1
+            }
+        };
+        guard.get(key)
+    }
+
+    /// As [`Keys::held`], for a key a first look has found to be a `T`.
+    pub fn held_typed<T: TypedValue>(&self, key: &[u8]) -> Option<&T> {
+        match self.held(key)?.value() {
+            ValueRef::Object(object) => T::from_object(object),
+            _ => None,
+        }
+    }
+
     /// Looks a key up to change its value in place. Call [`Keys::changed`] after a change.
     #[inline]
     pub fn get_mut(&mut self, key: &[u8]) -> Option<EntryMut<'_>> {
@@ -261,6 +291,14 @@ impl<'a> Keys<'a> {
         self.event(class, event, key);
     }
 
+    /// As [`Keys::changed`], for so many changes at once.
+    #[inline]
+    pub fn changed_by(&mut self, changes: usize, key: &[u8], class: Classes, event: &str) {
+        self.effects.dirty += changes as u64;
+        self.signal(key);
+        self.event(class, event, key);
+    }
+
     /// Tells those who watch `key`.
     #[inline]
     pub fn signal(&mut self, key: &[u8]) {
@@ -316,6 +354,51 @@ fn database(server: &Server, db: usize) -> &Db {
 #[inline]
 fn lock<'a>(db: &'a Db, slot: Slot, writes: bool) -> SlotGuard<'a> {
     if writes { db.lock_write(slot) } else { db.lock(slot) }
+}
+
+/// Whole databases. Needs the world at rest; nothing stays locked.
+impl Keys<'_> {
+    /// Takes everything out of a database.
+    pub fn take_all(&mut self, db: usize) -> Vec<Table<Entry>> {
+        self.unlock();
+        self.tell_watchers(db, &[db]);
+        database(self.server, db).take_all()
+    }
+
+    /// Exchanges the entries of two databases.
+    pub fn swap(&mut self, a: usize, b: usize) {
+        self.unlock();
+        if a == b {
+            return;
+        }
+        for db in [a, b] {
+            self.tell_watchers(db, &[a.min(b), a.max(b)]);
+        }
+        self.server.keyspace.swap(a, b);
+    }
+
+    /// Tells those who watch keys of `watched_db` that exist in one of `dbs`.
+    fn tell_watchers(&self, watched_db: usize, dbs: &[usize]) {
+        let count = |slot: Slot| dbs.iter().map(|&db| database(self.server, db).key_count(slot)).sum::<usize>();
+        for slot in Slot::all().filter(|&slot| count(slot) > 0) {
+            let guards: Vec<_> = dbs.iter().map(|&db| (db, database(self.server, db).lock(slot))).collect();
+            let Some((_, watched)) = guards.iter().find(|(db, _)| *db == watched_db) else { continue };
+            let Some(side) = watched.side() else { continue };
+            for (key, _) in side.watched.iter() {
+                if guards.iter().any(|(_, guard)| guard.get(key).is_some()) {
+                    self.server.watches.touch(side, key);
+                }
+            }
+        }
+    }
+
+    /// Keys of the current database, those of this transaction included.
+    pub fn count(&mut self) -> usize {
+        if let Guards::Many(guards) = &mut self.guards {
+            guards.iter_mut().for_each(|(_, guard)| guard.update_census());
+        }
+        database(self.server, self.db).len()
+    }
 }
 
 /// WATCH's side of the keys.

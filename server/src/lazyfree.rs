@@ -1,0 +1,83 @@
+//! Freeing large values away from clients: a helper thread drops what it is sent.
+
+use keyspace::table::Table;
+use keyspace::{Entry, Object};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+
+/// Values that take more frees than this are worth a trip to another thread.
+const WORTHWHILE_EFFORT: usize = 64;
+
+/// What the helper drops.
+enum Garbage {
+    Object(Arc<Object>),
+    Tables(Vec<Table<Entry>>),
+}
+
+impl Garbage {
+    fn objects(&self) -> usize {
+        match self {
+            Garbage::Object(_) => 1,
+            Garbage::Tables(tables) => tables.iter().map(Table::len).sum(),
+        }
+    }
+}
+
+/// Objects sent and not dropped yet.
+static PENDING: AtomicUsize = AtomicUsize::new(0);
+static FREED: AtomicU64 = AtomicU64::new(0);
+
+/// Objects that wait to be dropped: `lazyfree_pending_objects` of INFO.
+#[allow(dead_code)] // INFO is written elsewhere.
+pub fn pending_objects() -> usize {
+    PENDING.load(Ordering::Relaxed)
+}
+
+/// Objects dropped by the helper so far: `lazyfreed_objects` of INFO.
+#[allow(dead_code)] // INFO is written elsewhere.
+pub fn freed_objects() -> u64 {
+    FREED.load(Ordering::Relaxed)
+}
+
+/// Drops an entry; its value elsewhere if that is much work.
+pub fn drop_entry(entry: Entry) {
+    let effort = entry.object_arc().map_or(0, |object| object.free_effort());
+    if effort > WORTHWHILE_EFFORT
+        && let Some(object) = entry.into_object()
+    {
+        send(Garbage::Object(object));
+    }
+}
+
+/// Drops the tables of a whole database elsewhere.
+pub fn drop_tables(tables: Vec<Table<Entry>>) {
+    if !tables.is_empty() {
+        send(Garbage::Tables(tables));
+    }
+}
+
+fn send(garbage: Garbage) {
+    static HELPER: OnceLock<Option<Sender<Garbage>>> = OnceLock::new();
+    // Without a helper, or when it is gone, the garbage is dropped here.
+    if let Some(helper) = HELPER.get_or_init(start) {
+        PENDING.fetch_add(garbage.objects(), Ordering::Relaxed);
+        if let Err(refused) = helper.send(garbage) {
+            PENDING.fetch_sub(refused.0.objects(), Ordering::Relaxed);
+        }
+    }
+}
+
+fn start() -> Option<Sender<Garbage>> {
+    let (sender, receiver) = channel::<Garbage>();
+    let work = move || {
+        for garbage in receiver {
+            let objects = garbage.objects();
+            drop(garbage);
+            PENDING.fetch_sub(objects, Ordering::Relaxed);
+            FREED.fetch_add(objects as u64, Ordering::Relaxed);
+        }
+    };
+    std::thread::Builder::new().name("lazyfree".into()).spawn(work).ok()?;
+    Some(sender)
+}
