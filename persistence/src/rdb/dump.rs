@@ -1,0 +1,63 @@
+//! The payload of DUMP, RESTORE and MIGRATE: type, value, version, checksum.
+
+use keyspace::types::Limits;
+use keyspace::{Object, ValueRef};
+
+use super::decode::{Decoder, Value, is_value_kind};
+use super::encode::{EncodeOptions, Encoder};
+use super::error::RdbError;
+use super::format::{FOOTER_BYTES, NEWEST_READ, RdbVersion};
+use super::input::Input;
+use crate::crc64::crc64;
+
+/// Serializes a value in the oldest version that carries it, so that the oldest peer can read it.
+pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
+    let version = RdbVersion::V10;
+    let encoder = Encoder::new(EncodeOptions { version, ..EncodeOptions::default() });
+    let size_hint = match value {
+        ValueRef::Int(_) => 0,
+        ValueRef::Bytes(bytes) => bytes.len(),
+        ValueRef::Object(Object::Str(bytes)) => bytes.len(),
+        ValueRef::Object(object) => object.memory_bytes(),
+    };
+    let mut payload = Vec::with_capacity(size_hint + 32);
+    payload.push(encoder.kind_of(value));
+    encoder.value(&mut payload, value);
+    payload.extend_from_slice(&version.number().to_le_bytes());
+    let crc = crc64(0, &payload);
+    payload.extend_from_slice(&crc.to_le_bytes());
+    payload
+}
+
+/// Why a payload is not restored. RESTORE has a reply of its own for each.
+#[derive(Debug)]
+pub enum RestoreError {
+    /// Too short, too new, or the checksum differs: "DUMP payload version or checksum are wrong".
+    Footer,
+    /// "Bad data format".
+    Value(RdbError),
+}
+
+/// Checks a payload, end to end, and makes a value of it.
+pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, RestoreError> {
+    let body = check_footer(payload).ok_or(RestoreError::Footer)?;
+    decode(body, limits).map_err(RestoreError::Value)
+}
+
+fn check_footer(payload: &[u8]) -> Option<&[u8]> {
+    let (body, footer) = payload.split_last_chunk::<FOOTER_BYTES>()?;
+    let version = u32::from(u16::from_le_bytes([footer[0], footer[1]]));
+    let crc = crc64(0, &payload[..payload.len() - 8]);
+    (version <= NEWEST_READ && footer[2..] == crc.to_le_bytes()).then_some(body)
+}
+
+/// Bytes behind the value are ignored, as stock ignores them.
+fn decode(body: &[u8], limits: &Limits) -> Result<Value, RdbError> {
+    let mut input = Input::with_buffer(body, body.len());
+    let kind = input.u8()?;
+    if !is_value_kind(kind) {
+        return Err(input.corrupt("Invalid object type"));
+    }
+    let value = Decoder { input: &mut input, limits }.value(kind)?;
+    value.ok_or_else(|| input.corrupt("Empty collection"))
+}
