@@ -12,6 +12,7 @@ use std::time::Duration;
 pub fn run(server: &Arc<Server>) {
     let mut expiry = ExpireCycle::default();
     let stats = server.stats.thread();
+    let mut second = 0;
     loop {
         let settings = server.settings();
         let period = Duration::from_millis(1000 / settings.hz);
@@ -19,6 +20,11 @@ pub fn run(server: &Arc<Server>) {
         let now_ms = clock::now_ms();
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
+        if now_ms / 1000 != second {
+            second = now_ms / 1000;
+            server.replication.cron(server, now_ms, second as u64);
+            crate::persist::cron(server, &settings, now_ms);
+        }
         let may_expire = !server.replication.is_replica() && !server.loading.load(Ordering::Relaxed);
         if may_expire && server.active_expire.load(Ordering::Relaxed) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));

@@ -1,7 +1,10 @@
 //! Persistence, as far as the server's state goes: what was saved when, and whether writes are to be refused.
 
 use crate::config::Settings;
+use crate::server::Server;
+use crate::snapshot::Job;
 use protocol::ReplyError;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 pub struct Persistence {
@@ -13,6 +16,7 @@ pub struct Persistence {
     /// Changes made up to the last save.
     pub changes_at_save: AtomicU64,
     pub saving: AtomicBool,
+    last_try_ms: AtomicI64,
 }
 
 impl Persistence {
@@ -24,6 +28,7 @@ impl Persistence {
             aof_write_ok: AtomicBool::new(true),
             changes_at_save: AtomicU64::new(0),
             saving: AtomicBool::new(false),
+            last_try_ms: AtomicI64::new(0),
         }
     }
 
@@ -56,5 +61,31 @@ impl Persistence {
         } else {
             ReplyError::fixed("MISCONF Errors writing to the AOF file: Input/output error")
         }
+    }
+}
+
+/// Starts a snapshot to disk unless one is running. Returns whether it did.
+pub fn start_save(server: &Arc<Server>) -> bool {
+    if server.persistence.saving.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    server.snapshots.submit(Job::Save);
+    true
+}
+
+/// What is due about once a second: the save points.
+pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
+    /// After a failed save, so long until the next try.
+    const RETRY_MS: i64 = 5_000;
+    let persistence = &server.persistence;
+    let changes = server.changes().saturating_sub(persistence.changes_at_save.load(Ordering::Relaxed));
+    let since_ms = now_ms - persistence.last_save_ms.load(Ordering::Relaxed);
+    let retried = persistence.last_try_ms.load(Ordering::Relaxed);
+    let may_try = persistence.last_bgsave_ok.load(Ordering::Relaxed) || now_ms - retried > RETRY_MS;
+    let due = settings.save.iter().find(|save| changes >= save.changes.max(1) && since_ms > save.seconds * 1000);
+    if let Some(save) = due.filter(|_| may_try && !server.loading.load(Ordering::Relaxed)) {
+        crate::log::notice(&format!("{} changes in {} seconds. Saving...", save.changes, save.seconds));
+        persistence.last_try_ms.store(now_ms, Ordering::Relaxed);
+        start_save(server);
     }
 }

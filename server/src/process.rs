@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::config::file::Loaded;
 use crate::net::{IoThread, Listeners, accept_forever};
 use crate::server::Server;
-use crate::{clock, cron, log};
+use crate::{clock, log};
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> io::Result<i32> {
         crate::BALAS_VERSION,
         std::process::id()
     ));
-    let cluster: Option<Cluster> = None;
+    let cluster = if settings.cluster_enabled { Some(Cluster::open(&settings)?) } else { None };
     let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 40);
     let run_id = (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect();
     let listeners = Listeners::bind(&settings)?;
@@ -46,8 +46,7 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> io::Result<i32> {
     for (index, thread) in threads.into_iter().enumerate() {
         std::thread::Builder::new().name(format!("io-{index}")).spawn(move || thread.run())?;
     }
-    let cron = server.clone();
-    std::thread::Builder::new().name("cron".into()).spawn(move || cron::run(&cron))?;
+    server.start_helpers()?;
     log::notice("Server initialized");
     log::notice("Ready to accept connections tcp");
     accept_forever(&server, listeners)?;

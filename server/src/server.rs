@@ -13,6 +13,7 @@ use crate::stats::Stats;
 use crate::watch::Watches;
 use crate::write_log::WriteLog;
 use keyspace::Keyspace;
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -69,6 +70,29 @@ impl Server {
             next_client_id: AtomicU64::new(1),
             config,
         }
+    }
+
+    /// Starts the threads that do not serve clients.
+    pub fn start_helpers(self: &Arc<Self>) -> io::Result<()> {
+        crate::snapshot::start(self)?;
+        self.start_thread("cron", crate::cron::run)?;
+        self.start_thread("replication", crate::replication::run_link)?;
+        if self.cluster.is_some() {
+            self.start_thread("cluster", crate::cluster::run_applier)?;
+            self.start_thread("bus", |server| {
+                if let Err(error) = crate::cluster::run_bus(server) {
+                    // A cluster node that cannot talk to its peers is of no use to anybody.
+                    crate::log::warning(&format!("{error}"));
+                    std::process::exit(1);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    fn start_thread(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Server>) + Send + 'static) -> io::Result<()> {
+        let server = self.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&server)).map(|_| ())
     }
 
     /// Tells where the IO threads' mailboxes are; once, before they run.

@@ -119,6 +119,7 @@ impl Encoder {
                 HashEncoding::Listpack(_) => kind::HASH_LISTPACK,
                 HashEncoding::Table => kind::HASH,
             },
+            Object::Stream(_) => unreachable!("no command makes a stream yet"),
         }
     }
 
@@ -132,6 +133,7 @@ impl Encoder {
             ValueRef::Object(Object::Set(set)) => self.set(out, set),
             ValueRef::Object(Object::ZSet(zset)) => self.zset(out, zset),
             ValueRef::Object(Object::Hash(hash)) => self.hash(out, hash),
+            ValueRef::Object(Object::Stream(_)) => unreachable!("no command makes a stream yet"),
         }
     }
 

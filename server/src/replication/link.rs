@@ -60,7 +60,7 @@ pub fn run(server: &Arc<Server>) {
     let replication = &server.replication;
     loop {
         let (generation, host, port) = replication.wait_for_work();
-        match Dial { server, generation }.sync(&host, port) {
+        match (Dial { server, generation }).sync(&host, port) {
             Ok(()) => {}
             Err(error) => {
                 replication.syncing.store(false, Ordering::Relaxed);
@@ -330,7 +330,7 @@ impl Dial<'_> {
             crate::snapshot::flush(server);
         }
         server.loading.store(false, Ordering::Relaxed);
-        loaded.map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
+        loaded.map(|_| ()).map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
     }
 
     fn rename_history(&self, replid: String) {
