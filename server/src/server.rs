@@ -41,6 +41,7 @@ pub struct Server {
     /// 0, or until when writes wait.
     pub writes_paused_until_ms: AtomicI64,
     pub snapshots: crate::snapshot::Snapshots,
+    pub migrate_cache: crate::commands::migrate::MigrateCache,
     mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
     next_client_id: AtomicU64,
 }
@@ -66,7 +67,9 @@ impl Server {
             active_expire: AtomicBool::new(true),
             writes_paused_until_ms: AtomicI64::new(0),
             snapshots: Default::default(),
-            mailboxes: OnceLock::new(),
+            migrate_cache: Default::default(),
+            pub migrate_cache: crate::commands::migrate::MigrateCache,
+    mailboxes: OnceLock::new(),
             next_client_id: AtomicU64::new(1),
             config,
         }

@@ -71,7 +71,8 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
     if mine && routing.migrating_to(slot).is_none() {
         return Ok(());
     }
-    if mine || (c.asking && routing.importing_from(slot).is_some()) {
+    let asking = c.asking || c.command.has(Flags::ASKING);
+    if mine || (asking && routing.importing_from(slot).is_some()) {
         let (present, absent) = count_keys(c, slot);
         let target = routing.migrating_to(slot);
         return match target {

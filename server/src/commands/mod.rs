@@ -15,6 +15,8 @@ mod cluster;
 mod common;
 mod connection;
 mod generic;
+pub mod migrate;
+mod persistence;
 mod replication;
 mod string;
 pub mod transactions;
@@ -38,6 +40,8 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
+    migrate::COMMANDS,
+    persistence::COMMANDS,
     replication::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,

@@ -1,0 +1,40 @@
+//! SAVE, BGSAVE and BGREWRITEAOF.
+
+use super::prelude::*;
+use crate::{aof, persist, snapshot};
+use std::sync::atomic::Ordering;
+
+fn save(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    if cx.server.persistence.saving.load(Ordering::Acquire) {
+        return Err(ReplyError::fixed("ERR Background save already in progress"));
+    }
+    snapshot::save_at_rest(cx.server).map_err(|error| ReplyError::new(format!("ERR {error}")))?;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    // Snapshots queue by themselves, so there is nothing that SCHEDULE would have to wait for.
+    args.flag("SCHEDULE");
+    args.finish()?;
+    if !persist::start_save(cx.server) {
+        return Err(ReplyError::fixed("ERR Background save already in progress"));
+    }
+    cx.reply.simple("Background saving started");
+    Ok(())
+}
+
+fn bgrewriteaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    if !aof::start_rewrite(cx.server) {
+        return Err(ReplyError::fixed("ERR Background append only file rewriting already in progress"));
+    }
+    cx.reply.simple("Background append only file rewriting started");
+    Ok(())
+}
+
+#[rustfmt::skip]
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::new("save", 1, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT | NO_MULTI | EXCLUSIVE), save).group(Group::Server).since("1.0.0"),
+    CommandSpec::new("bgsave", -1, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT), bgsave).group(Group::Server).since("1.0.0"),
+    CommandSpec::new("bgrewriteaof", 1, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT), bgrewriteaof).group(Group::Server).since("1.0.0"),
+];
