@@ -9,6 +9,7 @@ mod cron;
 mod evict;
 mod exec;
 mod gate;
+mod glob;
 mod info;
 pub mod log;
 mod memory;

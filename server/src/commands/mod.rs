@@ -11,7 +11,11 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod config;
 mod connection;
+mod help;
+mod memory;
+mod server;
 mod string;
 pub mod transactions;
 
@@ -30,4 +34,11 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[
+    config::COMMANDS,
+    connection::COMMANDS,
+    memory::COMMANDS,
+    server::COMMANDS,
+    string::COMMANDS,
+    transactions::COMMANDS,
+];
