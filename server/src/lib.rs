@@ -10,6 +10,7 @@ mod cron;
 mod evict;
 mod exec;
 mod gate;
+mod glob;
 mod info;
 mod lazyfree;
 pub mod log;

@@ -1,31 +1,64 @@
 //! `balas`: one binary, whose role is the first argument or the name it was called by.
 
-use balas_server::config::file::Loaded;
-use balas_server::process;
-use std::path::PathBuf;
+use balas_server::process::{self, cli};
+use std::path::Path;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    let args = if args.first().is_some_and(|arg| arg == "server") { &args[1..] } else { &args[..] };
-    let mut loaded = Loaded::default();
-    let (file, directives) = match args.split_first() {
-        Some((first, rest)) if !first.starts_with('-') => (Some(PathBuf::from(first)), rest),
-        _ => (None, args),
-    };
-    let read = match &file {
-        Some(file) => loaded.read_file(file),
-        None => Ok(()),
-    };
-    if let Err(error) = read.and_then(|()| loaded.read_args(directives)) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
+    let mut args: Vec<String> = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned()).collect();
+    let called = if args.is_empty() { String::new() } else { args.remove(0) };
+    let called = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let role = role_by_name(called).or_else(|| role_by_word(&mut args)).unwrap_or("server");
+    match role {
+        "server" if !args.iter().any(|arg| arg == "--sentinel") => serve(&args),
+        "server" => not_yet("sentinel"),
+        role => not_yet(role),
     }
-    match process::serve(loaded, file) {
+}
+
+/// The role that the name of a stock tool stands for.
+fn role_by_name(called: &str) -> Option<&'static str> {
+    const ROLES: [&str; 5] = ["sentinel", "check-rdb", "check-aof", "cli", "benchmark"];
+    ROLES.into_iter().find(|role| called.ends_with(&format!("-{role}")))
+}
+
+/// The role named by the first argument, which is taken off.
+fn role_by_word(args: &mut Vec<String>) -> Option<&'static str> {
+    const ROLES: [&str; 8] =
+        ["server", "sentinel", "check-rdb", "check-aof", "cli", "benchmark", "cluster", "top"];
+    let role = ROLES.into_iter().find(|role| args.first().is_some_and(|arg| arg == role))?;
+    // But what if a configuration file has that name? A file is what it says with a path: `./server`.
+    args.remove(0);
+    Some(role)
+}
+
+fn serve(args: &[String]) -> ExitCode {
+    let result = match cli::parse(args) {
+        Ok(cli::Asked::Version) => {
+            println!("{}", cli::version());
+            return ExitCode::SUCCESS;
+        }
+        Ok(cli::Asked::Help) => {
+            println!("{}", cli::HELP);
+            return ExitCode::SUCCESS;
+        }
+        Ok(cli::Asked::Serve(start)) => process::serve(*start),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match result {
         Ok(code) => ExitCode::from(code as u8),
         Err(error) => {
+            balas_server::log::warning(&error.to_string());
             eprintln!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn not_yet(role: &str) -> ExitCode {
+    eprintln!("balas: this build cannot run as '{role}'.");
+    ExitCode::FAILURE
 }

@@ -1,40 +1,93 @@
 //! The process: start, signals, shutdown.
 
+mod banner;
+pub mod cli;
+mod crash;
+mod daemon;
+pub mod limits;
+mod pidfile;
+pub mod shutdown;
+mod signals;
+pub mod supervised;
+
+pub use shutdown::Shutdown;
+
 use crate::cluster::Cluster;
-use crate::config::Config;
-use crate::config::file::Loaded;
+use crate::config::{Config, Values, row_of};
 use crate::net::{IoThread, Listeners, accept_forever};
 use crate::server::Server;
-use crate::{clock, log};
+use crate::{clock, log, memory};
+use cli::Start;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-/// Whether the process is on its way out.
-#[derive(Default)]
-pub struct Shutdown {
-    pub asked: AtomicBool,
-}
+use std::sync::atomic::Ordering;
 
 /// Starts a server and runs it until it is told to end. Returns the process's exit code.
-pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> io::Result<i32> {
-    let config = Config::new(loaded.values, file);
-    let settings = config.settings_shared();
-    log::set_level(config.values().text("loglevel"));
-    log::open(&PathBuf::from(config.values().text("logfile")))?;
-    log::warning("oO0OoO0OoO0Oo Balas is starting oO0OoO0OoO0Oo");
-    log::warning(&format!(
+pub fn serve(start: Start) -> io::Result<i32> {
+    let Start { loaded, file, stdin, configured } = start;
+    let mut values = loaded.values;
+    crate::exec::table::rename(&loaded.renamed).map_err(io::Error::other)?;
+    let supervised = supervised::detect(values.text("supervised")) != supervised::Manager::None;
+    if values.bool("daemonize") && !supervised && !daemon::is_daemon() {
+        daemon::start(stdin.as_deref())?;
+        return Ok(0);
+    }
+    daemon::detach();
+    enter_dir(&mut values)?;
+    log::set_level(values.text("loglevel"));
+    log::open(&PathBuf::from(values.text("logfile")))?;
+    crash::report_panics(values.bool("use-exit-on-panic"));
+    announce(configured);
+    let possible = limits::open_files_at_start(values.int("maxclients") as usize);
+    set(&mut values, "maxclients", &possible.to_string());
+    values.normalise();
+    pidfile::write(&values);
+    banner::show(&values);
+    let config = Config::new(values, file);
+    config.set_extra_lines(loaded.extra.iter().map(|words| words.join(" ")).collect());
+    run(config)
+}
+
+fn announce(configured: bool) {
+    log::notice("oO0OoO0OoO0Oo Redis is starting oO0OoO0OoO0Oo");
+    log::notice(&format!(
         "Redis version={}, balas={}, bits=64, pid={}, just started",
         crate::REDIS_VERSION,
         crate::BALAS_VERSION,
         std::process::id()
     ));
+    log::notice(if configured {
+        "Configuration loaded"
+    } else {
+        "Warning: no config file specified, using the default config."
+    });
+}
+
+/// Changes to `dir`, and notes its full name: that is what CONFIG GET shows.
+fn enter_dir(values: &mut Values) -> io::Result<()> {
+    let dir = values.text("dir").to_owned();
+    std::env::set_current_dir(&dir)
+        .map_err(|error| io::Error::new(error.kind(), format!("Can't chdir to '{dir}': {error}")))?;
+    set(values, "dir", &std::env::current_dir()?.to_string_lossy());
+    Ok(())
+}
+
+fn set(values: &mut Values, name: &str, text: &str) {
+    let row = row_of(name).expect("in the table");
+    // The text was made from a value that was valid already.
+    let _ = values.set(row, &[text.to_owned()]);
+}
+
+/// Starts the threads; the calling one waits for the end.
+fn run(config: Config) -> io::Result<i32> {
+    let settings = config.settings_shared();
     let cluster = if settings.cluster_enabled { Some(Cluster::open(&settings)?) } else { None };
     let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 40);
     let run_id = (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect();
     let listeners = Listeners::bind(&settings)?;
     let server = Arc::new(Server::new(config, cluster, run_id, clock::now_ms()));
+    signals::handle(server.clone())?;
     let mut mailboxes = Vec::new();
     let mut threads = Vec::new();
     for index in 0..settings.io_threads {
@@ -43,12 +96,37 @@ pub fn serve(loaded: Loaded, file: Option<PathBuf>) -> io::Result<i32> {
         threads.push(thread);
     }
     server.set_mailboxes(mailboxes);
+    server.stats.startup_memory_bytes.store(memory::used_bytes(), Ordering::Relaxed);
+    log::notice("Server initialized");
     for (index, thread) in threads.into_iter().enumerate() {
-        std::thread::Builder::new().name(format!("io-{index}")).spawn(move || thread.run())?;
+        spawn(&format!("io-{index}"), move || {
+            if let Err(error) = thread.run() {
+                panic!("an IO thread cannot go on: {error}");
+            }
+        })?;
     }
     server.start_helpers()?;
-    log::notice("Server initialized");
-    log::notice("Ready to accept connections tcp");
-    accept_forever(&server, listeners)?;
-    Ok(0)
+    let acceptor = server.clone();
+    spawn("acceptor", move || {
+        if let Err(error) = accept_forever(&acceptor, listeners) {
+            panic!("the acceptor cannot go on: {error}");
+        }
+    })?;
+    ready(&settings);
+    Ok(shutdown::run(&server))
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(body).map(|_| ())
+}
+
+/// Says that connections are accepted, once for each kind of socket.
+fn ready(settings: &crate::config::Settings) {
+    if settings.port != 0 {
+        log::notice("Ready to accept connections tcp");
+    }
+    if !settings.unixsocket.is_empty() {
+        log::notice("Ready to accept connections unix");
+    }
+    supervised::notify("STATUS=Ready to accept connections\nREADY=1\n");
 }

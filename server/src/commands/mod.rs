@@ -13,11 +13,15 @@ macro_rules! key {
 
 mod cluster;
 mod common;
+mod config;
 mod connection;
 mod generic;
+mod help;
+mod memory;
 pub mod migrate;
 mod persistence;
 mod replication;
+mod server;
 mod string;
 pub mod transactions;
 
@@ -38,11 +42,14 @@ mod prelude {
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
+    config::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
+    memory::COMMANDS,
     migrate::COMMANDS,
     persistence::COMMANDS,
     replication::COMMANDS,
+    server::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -104,8 +104,69 @@ pub fn dir(words: &[String], _old: &str) -> Parsed {
     Ok(path.to_string_lossy().into_owned())
 }
 
+/// A file's name without a directory; `what` is the parameter, `kind` what it names.
+fn file_name(words: &[String], what: &str, kind: &str, may_be_empty: bool) -> Parsed {
+    let [name] = words else { return Err("wrong number of arguments".into()) };
+    if name.is_empty() && !may_be_empty {
+        return Err(format!("{what} can't be empty"));
+    }
+    if name.contains('/') {
+        return Err(format!("{what} can't be a path, just a {kind}"));
+    }
+    Ok(name.clone())
+}
+
+pub fn dbfilename(words: &[String], _old: &str) -> Parsed {
+    file_name(words, "dbfilename", "filename", true)
+}
+
+pub fn appendfilename(words: &[String], _old: &str) -> Parsed {
+    file_name(words, "appendfilename", "filename", false)
+}
+
+pub fn appenddirname(words: &[String], _old: &str) -> Parsed {
+    file_name(words, "appenddirname", "dirname", false)
+}
+
+pub fn hostname(words: &[String], _old: &str) -> Parsed {
+    const LEN_MAX: usize = 256;
+    let [name] = words else { return Err("wrong number of arguments".into()) };
+    if name.len() >= LEN_MAX {
+        return Err(format!("Hostnames must be less than {LEN_MAX} characters"));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.') {
+        return Err("Hostnames may only contain alphanumeric characters, hyphens or dots".into());
+    }
+    Ok(name.clone())
+}
+
+/// Graphic characters, without those that separate fields of nodes.conf.
+pub fn nodename(words: &[String], _old: &str) -> Parsed {
+    let [name] = words else { return Err("wrong number of arguments".into()) };
+    const SEPARATORS: &[u8] = b"!#$%&()*+:;<>?@[]^{|}~, ";
+    if !name.bytes().all(|b| !b.is_ascii_control() && !SEPARATORS.contains(&b)) {
+        return Err("Announced human node name contained invalid character".into());
+    }
+    Ok(name.clone())
+}
+
+pub fn proc_title_template(words: &[String], _old: &str) -> Parsed {
+    const NAMES: [&str; 7] =
+        ["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
+    let [template] = words else { return Err("wrong number of arguments".into()) };
+    let mut rest = template.as_str();
+    while let Some((_, after)) = rest.split_once('{') {
+        let known = after.split_once('}').filter(|(name, _)| NAMES.contains(name));
+        let Some((_, after)) = known else {
+            return Err("template format is invalid or contains unknown variables".into());
+        };
+        rest = after;
+    }
+    Ok(template.clone())
+}
+
 /// The system's words for an error, without Rust's `(os error N)`.
-fn strerror(error: &std::io::Error) -> String {
+pub fn strerror(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -118,7 +179,7 @@ pub fn shutdown_flags(words: &[String], _old: &str) -> Parsed {
     }
     let has = |word: &str| words.iter().any(|w| w == word);
     if has("save") && has("nosave") {
-        return Err("Specifying the flags save and nosave simultaneously is not allowed".into());
+        return Err("shutdown options SAVE and NOSAVE can't be used simultaneously".into());
     }
     let named: Vec<&str> = CHOICES[1..].iter().copied().filter(|choice| has(choice)).collect();
     Ok(if named.is_empty() { "default".to_owned() } else { named.join(" ") })
@@ -131,8 +192,7 @@ pub fn latency_tracking_info_percentiles(words: &[String], _old: &str) -> Parsed
             Ok(percentile) if (0.0..=100.0).contains(&percentile) => {}
             Ok(_) => {
                 return Err(
-                    "latency-tracking-info-percentiles should contain only percentiles between 0.0 and 100.0"
-                        .into(),
+                    "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into()
                 );
             }
             Err(_) => return Err("Invalid latency-tracking-info-percentiles parameters".into()),

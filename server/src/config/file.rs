@@ -103,6 +103,9 @@ impl Loaded {
         let (name, args) = words.split_first().ok_or(BAD)?;
         match name.to_ascii_lowercase().as_str() {
             "rename-command" if args.len() == 2 => self.renamed.push((args[0].clone(), args[1].clone())),
+            // Directives of older versions, without effect since.
+            "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands"
+                if args.len() == 1 => {}
             "user" | "sentinel" | "loadmodule" => self.extra.push(words.to_vec()),
             _ => {
                 let row = row_of(name).ok_or(BAD)?;
@@ -116,6 +119,9 @@ impl Loaded {
                 }
                 let first = self.seen.insert(row);
                 let mut args = args.to_vec();
+                if param.flags.multi && args.len() == 1 {
+                    args = split_again(&args[0]);
+                }
                 if param.name == "save" && !first && args.iter().any(|word| !word.is_empty()) {
                     args.insert(0, self.values.text("save").to_owned());
                 }
@@ -136,6 +142,16 @@ impl Loaded {
             })?;
         }
         Ok(())
+    }
+}
+
+/// All words of a directive given in one argument, which may quote them once more: `--save "''"` clears save points.
+fn split_again(arg: &str) -> Vec<String> {
+    match split_quoted(arg.as_bytes()) {
+        Some(words) if !words.is_empty() => {
+            words.as_argv().iter().map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+        }
+        _ => vec![arg.to_owned()],
     }
 }
 

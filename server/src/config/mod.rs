@@ -15,6 +15,7 @@ mod rewrite;
 mod settings;
 mod value;
 
+pub use custom::strerror;
 pub use params::PARAMS;
 pub use rewrite::rewrite;
 pub use settings::{Access, AppendFsync, BufferLimit, Endpoint, Save, Settings};
@@ -44,6 +45,15 @@ impl Values {
     pub fn set(&mut self, row: usize, words: &[String]) -> Result<(), String> {
         self.0[row] = PARAMS[row].parse(words, &self.0[row])?;
         Ok(())
+    }
+
+    /// Brings values that are allowed but not used as they stand to those that are.
+    pub fn normalise(&mut self) {
+        const HZ_MAX: i64 = 500;
+        let hz = row_of("hz").expect("in the table");
+        if let Value::Int(n) = &mut self.0[hz] {
+            *n = (*n).clamp(1, HZ_MAX);
+        }
     }
 
     pub fn int(&self, name: &str) -> i64 {
@@ -83,12 +93,14 @@ pub struct Config {
     values: Mutex<Values>,
     /// The file the server was started with, for CONFIG REWRITE.
     pub file: Option<PathBuf>,
+    /// Lines of directives outside the table, written back by CONFIG REWRITE.
+    extra: Mutex<Vec<String>>,
 }
 
 impl Config {
     pub fn new(values: Values, file: Option<PathBuf>) -> Config {
         let settings = ArcSwap::from_pointee(Settings::project(&values));
-        Config { settings, values: Mutex::new(values), file }
+        Config { settings, values: Mutex::new(values), file, extra: Mutex::default() }
     }
 
     /// The settings in force.
@@ -103,6 +115,14 @@ impl Config {
 
     pub fn values(&self) -> Values {
         self.values.lock().clone()
+    }
+
+    pub fn extra_lines(&self) -> Vec<String> {
+        self.extra.lock().clone()
+    }
+
+    pub fn set_extra_lines(&self, lines: Vec<String>) {
+        *self.extra.lock() = lines;
     }
 
     /// Puts `values` in force.

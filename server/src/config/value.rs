@@ -34,6 +34,8 @@ pub struct Flags {
     pub protected: bool,
     /// Takes several words on one line.
     pub multi: bool,
+    /// CONFIG SET has to wait until the dataset is read.
+    pub not_while_loading: bool,
 }
 
 /// One row of the table.
@@ -53,8 +55,14 @@ enum Default {
     Text(&'static str),
 }
 
-const NO_FLAGS: Flags =
-    Flags { immutable: false, hidden: false, sensitive: false, protected: false, multi: false };
+const NO_FLAGS: Flags = Flags {
+    immutable: false,
+    hidden: false,
+    sensitive: false,
+    protected: false,
+    multi: false,
+    not_while_loading: false,
+};
 
 impl Param {
     const fn new(name: &'static str, kind: Kind, default: Default) -> Param {
@@ -132,6 +140,11 @@ impl Param {
 
     pub const fn multi(mut self) -> Param {
         self.flags.multi = true;
+        self
+    }
+
+    pub const fn not_while_loading(mut self) -> Param {
+        self.flags.not_while_loading = true;
         self
     }
 

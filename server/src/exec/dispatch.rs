@@ -285,7 +285,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, mark: &m
 fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyError> {
     let name = argv.name();
     let command = match session.last_command {
-        Some(last) if !last.is_subcommand && last.spec.name.as_bytes().eq_ignore_ascii_case(name) => last,
+        Some(last) if !last.is_subcommand && last.name.as_bytes().eq_ignore_ascii_case(name) => last,
         _ => table().find(name).ok_or_else(|| ReplyError::unknown_command(name, argv.tail(1).iter()))?,
     };
     let command = if !command.subcommands.is_empty() && argv.len() > 1 {

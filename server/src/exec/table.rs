@@ -8,7 +8,9 @@ use std::sync::OnceLock;
 /// A command or subcommand with what is derived from its row.
 pub struct Command {
     pub spec: &'static CommandSpec,
-    /// `config|get` for subcommands.
+    /// What clients call it: the row's name, or another by `rename-command`.
+    pub name: Box<str>,
+    /// `config|get` for subcommands, whatever they are called.
     pub full_name: String,
     /// Index into per-command statistics.
     pub id: usize,
@@ -29,7 +31,15 @@ impl Command {
             spec.subcommands.iter().map(|sub| Command::new(sub, Some(&full_name), next_id)).collect();
         let one_key_first = matches!(spec.keys, [key] if key.begin == Begin::Index(1)
             && matches!(key.find, Find::Range { last: 0, .. }) && !key.flags.contains(KeyFlags::NOT_KEY));
-        Command { spec, full_name, id, subcommands, one_key_first, is_subcommand: container.is_some() }
+        Command {
+            spec,
+            name: spec.name.into(),
+            full_name,
+            id,
+            subcommands,
+            one_key_first,
+            is_subcommand: container.is_some(),
+        }
     }
 
     #[inline]
@@ -48,27 +58,34 @@ pub struct CommandTable {
     count: usize,
 }
 
-/// Longest name of a command.
-const NAME_MAX: usize = 32;
+/// Longest name looked up without an allocation; only `rename-command` makes longer ones.
+const SHORT_NAME_MAX: usize = 32;
 
 impl CommandTable {
-    fn new() -> CommandTable {
+    fn new(renames: &[Rename]) -> CommandTable {
         let mut count = 0;
-        let commands: Vec<Command> = FAMILIES
+        let mut commands: Vec<Command> = FAMILIES
             .iter()
             .flat_map(|family| family.iter())
             .map(|spec| Command::new(spec, None, &mut count))
             .collect();
-        let by_name =
-            commands.iter().enumerate().map(|(i, c)| (Box::from(c.spec.name.as_bytes()), i)).collect();
+        for (old, new) in renames {
+            if let Some(command) = commands.iter_mut().find(|command| command.spec.name == old) {
+                command.name = new.as_str().into();
+            }
+        }
+        let named = commands.iter().enumerate().filter(|(_, command)| !command.name.is_empty());
+        let by_name = named.map(|(i, command)| (Box::from(command.name.as_bytes()), i)).collect();
         CommandTable { by_name, commands, count }
     }
 
-    /// The command of this name, in any case.
+    /// The command clients call by this name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Command> {
-        let mut lower = [0; NAME_MAX];
-        let lower = lower.get_mut(..name.len())?;
+        let mut lower = [0; SHORT_NAME_MAX];
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return self.by_name.get(&*name.to_ascii_lowercase()).map(|&i| &self.commands[i]);
+        };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         self.by_name.get(&*lower).map(|&i| &self.commands[i])
@@ -82,9 +99,9 @@ impl CommandTable {
         }
     }
 
-    /// Commands in the order of their families, without subcommands.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Command> {
-        self.commands.iter()
+    /// Commands in the order of their families, without subcommands, and without those that were taken away.
+    pub fn iter(&self) -> impl Iterator<Item = &Command> {
+        self.commands.iter().filter(|command| !command.name.is_empty())
     }
 
     /// Commands and subcommands together.
@@ -98,10 +115,33 @@ impl CommandTable {
     }
 }
 
+/// `rename-command`: old and new name, in lower case; an empty new one takes the command away.
+type Rename = (String, String);
+
+static RENAMES: OnceLock<Vec<Rename>> = OnceLock::new();
+
 /// The one table of the process.
 pub fn table() -> &'static CommandTable {
     static TABLE: OnceLock<CommandTable> = OnceLock::new();
-    TABLE.get_or_init(CommandTable::new)
+    TABLE.get_or_init(|| CommandTable::new(RENAMES.get().map_or(&[][..], Vec::as_slice)))
+}
+
+/// Gives commands other names. To be called once, before anything asks for the table.
+pub fn rename(renames: &[Rename]) -> Result<(), String> {
+    let renames: Vec<Rename> =
+        renames.iter().map(|(old, new)| (old.to_ascii_lowercase(), new.to_ascii_lowercase())).collect();
+    let is_command = |name: &str| FAMILIES.iter().any(|rows| rows.iter().any(|row| row.name == name));
+    for (i, (old, new)) in renames.iter().enumerate() {
+        if !is_command(old) || renames[..i].iter().any(|(other, _)| other == old) {
+            return Err("No such command in rename-command".into());
+        }
+        let freed = renames[..i].iter().any(|(other, _)| other == new);
+        let taken = is_command(new) && !freed || renames[..i].iter().any(|(_, other)| other == new);
+        if !new.is_empty() && taken {
+            return Err("Target command name already exists".into());
+        }
+    }
+    RENAMES.set(renames).map_err(|_| "rename-command comes too late".to_owned())
 }
 
 #[cfg(test)]
@@ -116,10 +156,20 @@ mod tests {
         assert!(
             table()
                 .iter()
-                .all(|c| c.spec.name.len() <= NAME_MAX && c.spec.name == c.spec.name.to_lowercase())
+                .all(|c| c.spec.name.len() <= SHORT_NAME_MAX && c.spec.name == c.spec.name.to_lowercase())
         );
         names.sort_unstable();
         names.windows(2).for_each(|pair| assert_ne!(pair[0], pair[1]));
+    }
+
+    #[test]
+    fn a_renamed_command_has_only_its_new_name() {
+        let long = "x".repeat(SHORT_NAME_MAX + 8);
+        let table = CommandTable::new(&[("get".into(), long.clone()), ("set".into(), String::new())]);
+        assert!(table.find(b"GET").is_none() && table.find(b"set").is_none());
+        let get = table.find(long.to_uppercase().as_bytes()).unwrap();
+        assert_eq!((get.full_name.as_str(), get.spec.name), ("get", "get"));
+        assert!(table.iter().all(|command| command.spec.name != "set"));
     }
 
     #[test]

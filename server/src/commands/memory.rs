@@ -1,0 +1,196 @@
+//! MEMORY and LATENCY: what the server can say about itself.
+
+use super::help::{container, help};
+use super::prelude::*;
+use crate::info::Usage;
+use keyspace::types::number::double_text;
+
+fn memory_usage(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let key = args.key()?;
+    while !args.is_empty() {
+        if !args.flag("SAMPLES") || args.i64()? < 0 {
+            return Err(ReplyError::SYNTAX);
+        }
+    }
+    match cx.keys.peek(key).map(Entry::memory_bytes) {
+        Some(bytes) => cx.reply.integer(bytes as i64),
+        None => cx.reply.null(),
+    }
+    Ok(())
+}
+
+fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    let usage = Usage::now(cx);
+    let dbs: Vec<_> = cx.server.keyspace.dbs().iter().filter(|db| !db.is_empty()).collect();
+    let keys = cx.server.keyspace.len() as u64;
+    let reply = &mut cx.reply;
+    reply.map(27 + dbs.len());
+    let mut integer = |name: &str, n: i64| {
+        reply.text(name);
+        reply.integer(n);
+    };
+    integer("peak.allocated", usage.peak as i64);
+    integer("total.allocated", usage.used as i64);
+    integer("startup.allocated", usage.startup as i64);
+    integer("replication.backlog", usage.backlog as i64);
+    for name in
+        ["clients.slaves", "clients.normal", "cluster.links", "aof.buffer", "lua.caches", "functions.caches"]
+    {
+        integer(name, 0);
+    }
+    for db in dbs {
+        reply.text(&format!("db.{}", db.index()));
+        reply.map(3);
+        for table in ["main", "expires", "slot-to-keys"] {
+            reply.text(&format!("overhead.hashtable.{table}"));
+            reply.integer(0);
+        }
+    }
+    let mut integer = |name: &str, n: i64| {
+        reply.text(name);
+        reply.integer(n);
+    };
+    integer("overhead.total", usage.overhead as i64);
+    integer("keys.count", keys as i64);
+    integer("keys.bytes-per-key", ((usage.used - usage.startup) / keys.max(1)) as i64 * i64::from(keys > 0));
+    integer("dataset.bytes", usage.dataset() as i64);
+    let mut number = |name: &str, n: f64| {
+        reply.text(name);
+        reply.double_text(&double_text(n));
+    };
+    number("dataset.percentage", usage.dataset_percent());
+    number("peak.percentage", usage.peak_percent());
+    number("allocator.allocated", usage.used as f64);
+    number("allocator.active", usage.resident as f64);
+    number("allocator.resident", usage.resident as f64);
+    number("allocator-fragmentation.ratio", usage.fragmentation_ratio());
+    number("allocator-fragmentation.bytes", usage.fragmentation_bytes() as f64);
+    number("allocator-rss.ratio", 1.0);
+    number("allocator-rss.bytes", 0.0);
+    number("rss-overhead.ratio", 1.0);
+    number("rss-overhead.bytes", 0.0);
+    number("fragmentation", usage.fragmentation_ratio());
+    number("fragmentation.bytes", usage.fragmentation_bytes() as f64);
+    Ok(())
+}
+
+fn memory_doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    const EMPTY_BYTES: u64 = 5 << 20;
+    let usage = Usage::now(cx);
+    let mut findings = Vec::new();
+    if usage.used < EMPTY_BYTES {
+        findings.push("The dataset is nearly empty: there is not enough to judge by.");
+    } else {
+        if usage.peak as f64 / usage.used as f64 > 1.5 {
+            findings.push("Memory use was more than half again as high before; the peak may come back.");
+        }
+        if usage.fragmentation_ratio() > 1.4 {
+            findings
+                .push("The process holds much more memory than is in use; MEMORY PURGE may give it back.");
+        }
+    }
+    let text = if findings.is_empty() { "No memory problem was found.".into() } else { findings.join("\n") };
+    cx.reply.verbatim("txt", format!("{text}\n").as_bytes());
+    Ok(())
+}
+
+fn memory_purge(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.ok();
+    Ok(())
+}
+
+fn memory_malloc_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.text("Stats not supported for the current allocator");
+    Ok(())
+}
+
+fn memory_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    help(
+        cx,
+        &[
+            "DOCTOR",
+            "    Says what looks unhealthy about memory use.",
+            "MALLOC-STATS",
+            "    Shows the allocator's own statistics, where it has any.",
+            "PURGE",
+            "    Asks the allocator to give unused memory back.",
+            "STATS",
+            "    Shows what memory is used for.",
+            "USAGE <key> [SAMPLES <count>]",
+            "    Estimates the bytes a key and its value take.",
+        ],
+    )
+}
+
+/// No event has been slow: nothing is sampled.
+fn latency_nothing(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.array(0);
+    Ok(())
+}
+
+fn latency_reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.integer(0);
+    Ok(())
+}
+
+fn latency_graph(_: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let text = [b"ERR No samples available for event '", args.bytes()?, b"'"].concat();
+    Err(ReplyError::new(text))
+}
+
+fn latency_histogram(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.map(0);
+    Ok(())
+}
+
+fn latency_doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.reply.verbatim("txt", b"Latency is not sampled by this server. SLOWLOG shows slow commands.\n");
+    Ok(())
+}
+
+fn latency_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    help(
+        cx,
+        &[
+            "DOCTOR",
+            "    Says what is known about latency.",
+            "GRAPH <event>",
+            "    Draws the samples of an event.",
+            "HISTORY <event>",
+            "    Shows the samples of an event.",
+            "LATEST",
+            "    Shows the latest sample of every event.",
+            "RESET [<event> ...]",
+            "    Forgets the samples.",
+            "HISTOGRAM [COMMAND ...]",
+            "    Shows how the commands' running times are distributed.",
+        ],
+    )
+}
+
+#[rustfmt::skip]
+const MEMORY: &[CommandSpec] = &[
+    CommandSpec::new("usage", -3, flags!(READONLY), memory_usage).keys(&[KeySpec::index(2).flags(key!(RO))]).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("doctor", 2, flags!(), memory_doctor).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("stats", 2, flags!(), memory_stats).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("purge", 2, flags!(), memory_purge).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("malloc-stats", 2, flags!(), memory_malloc_stats).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("help", 2, flags!(LOADING | STALE), memory_help).group(Group::Server).since("4.0.0"),
+];
+
+#[rustfmt::skip]
+const LATENCY: &[CommandSpec] = &[
+    CommandSpec::new("latest", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_nothing).group(Group::Server).since("2.8.13"),
+    CommandSpec::new("reset", -2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_reset).group(Group::Server).since("2.8.13"),
+    CommandSpec::new("history", 3, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_nothing).group(Group::Server).since("2.8.13"),
+    CommandSpec::new("graph", 3, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_graph).group(Group::Server).since("2.8.13"),
+    CommandSpec::new("histogram", -2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_histogram).group(Group::Server).since("7.0.0"),
+    CommandSpec::new("doctor", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_doctor).group(Group::Server).since("2.8.13"),
+    CommandSpec::new("help", 2, flags!(LOADING | STALE), latency_help).group(Group::Server).since("2.8.13"),
+];
+
+#[rustfmt::skip]
+pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::new("memory", -2, flags!(), container).subcommands(MEMORY).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("latency", -2, flags!(), container).subcommands(LATENCY).group(Group::Server).since("2.8.13"),
+];

@@ -1,0 +1,17 @@
+//! Who is connected.
+
+use super::Text;
+use crate::exec::Cx;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub fn clients(text: &mut Text, cx: &Cx<'_>) {
+    let stats = &cx.server.stats;
+    let replicas = cx.server.replication.replicas().len() as i64;
+    text.field("connected_clients", stats.connected.load(Relaxed) - replicas);
+    text.field("cluster_connections", 0);
+    text.field("maxclients", cx.settings.maxclients);
+    text.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
+    text.field("blocked_clients", stats.blocked.load(Relaxed));
+    text.zeros(&["tracking_clients", "clients_in_timeout_table"]);
+    text.zeros(&["total_blocking_keys", "total_blocking_keys_on_nokey"]);
+}

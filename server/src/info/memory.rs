@@ -1,0 +1,126 @@
+//! Memory in use.
+
+use super::Text;
+use crate::exec::Cx;
+use crate::memory;
+use crate::process::limits;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What INFO and MEMORY STATS both show.
+pub struct Usage {
+    pub used: u64,
+    pub peak: u64,
+    pub resident: u64,
+    pub startup: u64,
+    /// Bytes that are not the dataset: what there was at the start, and the write log.
+    pub overhead: u64,
+    pub backlog: u64,
+}
+
+impl Usage {
+    pub fn now(cx: &Cx<'_>) -> Usage {
+        let used = memory::used_bytes();
+        let stats = &cx.server.stats;
+        let peak = stats.peak_memory_bytes.fetch_max(used, Relaxed).max(used);
+        let startup = stats.startup_memory_bytes.load(Relaxed).min(used);
+        let backlog = cx.server.log.held_bytes();
+        let overhead = (startup + backlog).min(used);
+        Usage { used, peak, resident: memory::resident_bytes(), startup, overhead, backlog }
+    }
+
+    pub fn dataset(&self) -> u64 {
+        self.used - self.overhead
+    }
+
+    /// The dataset's share of what came after the start.
+    pub fn dataset_percent(&self) -> f64 {
+        percent(self.dataset(), self.used - self.startup)
+    }
+
+    pub fn peak_percent(&self) -> f64 {
+        percent(self.used, self.peak)
+    }
+
+    pub fn fragmentation_ratio(&self) -> f64 {
+        self.resident as f64 / self.used.max(1) as f64
+    }
+
+    pub fn fragmentation_bytes(&self) -> i64 {
+        self.resident as i64 - self.used as i64
+    }
+}
+
+fn percent(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole.max(1) as f64
+}
+
+pub fn memory(text: &mut Text, cx: &Cx<'_>) {
+    let usage = Usage::now(cx);
+    let system = limits::system_memory_bytes();
+    let with_human = |text: &mut Text, name: &str, bytes: u64| {
+        text.field(name, bytes);
+        text.field(&format!("{name}_human"), human_bytes(bytes));
+    };
+    with_human(text, "used_memory", usage.used);
+    with_human(text, "used_memory_rss", usage.resident);
+    with_human(text, "used_memory_peak", usage.peak);
+    text.field("used_memory_peak_perc", format_args!("{:.2}%", usage.peak_percent()));
+    text.field("used_memory_overhead", usage.overhead);
+    text.field("used_memory_startup", usage.startup);
+    text.field("used_memory_dataset", usage.dataset());
+    text.field("used_memory_dataset_perc", format_args!("{:.2}%", usage.dataset_percent()));
+    text.field("allocator_allocated", usage.used);
+    text.field("allocator_active", usage.resident);
+    text.field("allocator_resident", usage.resident);
+    with_human(text, "total_system_memory", system);
+    text.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
+    text.field("used_memory_lua_human", human_bytes(0));
+    text.zeros(&["used_memory_scripts_eval", "number_of_cached_scripts", "number_of_functions"]);
+    text.zeros(&["number_of_libraries", "used_memory_vm_functions", "used_memory_vm_total"]);
+    text.field("used_memory_vm_total_human", human_bytes(0));
+    text.zeros(&["used_memory_functions", "used_memory_scripts"]);
+    text.field("used_memory_scripts_human", human_bytes(0));
+    with_human(text, "maxmemory", cx.settings.maxmemory_bytes);
+    text.field("maxmemory_policy", &cx.settings.maxmemory_policy_name);
+    text.decimals("allocator_frag_ratio", usage.fragmentation_ratio(), 2);
+    text.field("allocator_frag_bytes", usage.fragmentation_bytes().max(0));
+    text.field("allocator_rss_ratio", "1.00");
+    text.field("allocator_rss_bytes", 0);
+    text.field("rss_overhead_ratio", "1.00");
+    text.field("rss_overhead_bytes", 0);
+    text.decimals("mem_fragmentation_ratio", usage.fragmentation_ratio(), 2);
+    text.field("mem_fragmentation_bytes", usage.fragmentation_bytes());
+    text.field("mem_not_counted_for_evict", 0);
+    text.field("mem_replication_backlog", usage.backlog);
+    text.field("mem_total_replication_buffers", usage.backlog);
+    text.zeros(&["mem_clients_slaves", "mem_clients_normal", "mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_allocator", ALLOCATOR);
+    text.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+}
+
+/// Not `jemalloc`: tools that see that name ask for things only jemalloc has.
+const ALLOCATOR: &str = "mimalloc-3";
+
+/// `894.89K`: bytes in the largest unit that leaves a digit before the point.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["K", "M", "G", "T", "P"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let power = (bytes.ilog2() / 10).min(UNITS.len() as u32);
+    format!("{:.2}{}", bytes as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::human_bytes;
+
+    #[test]
+    fn bytes_read_like_stock() {
+        for (bytes, text) in
+            [(0, "0B"), (1023, "1023B"), (1024, "1.00K"), (916_368, "894.89K"), (25_276_510_208, "23.54G")]
+        {
+            assert_eq!(human_bytes(bytes), text);
+        }
+    }
+}

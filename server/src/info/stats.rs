@@ -1,0 +1,73 @@
+//! Counters: the sections Stats, Commandstats and Errorstats.
+
+use super::Text;
+use crate::exec::Cx;
+use crate::exec::table::table;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub fn stats(text: &mut Text, cx: &Cx<'_>) {
+    let stats = &cx.server.stats;
+    let [commands, bytes_in, bytes_out] = stats.rates();
+    let (repl_in, repl_out) = (stats.sum(|t| &t.repl_in_bytes), stats.sum(|t| &t.repl_out_bytes));
+    text.field("total_connections_received", stats.sum(|t| &t.connections));
+    text.field("total_commands_processed", stats.sum(|t| &t.processed));
+    text.field("instantaneous_ops_per_sec", commands);
+    text.field("total_net_input_bytes", stats.sum(|t| &t.net_in_bytes) + repl_in);
+    text.field("total_net_output_bytes", stats.sum(|t| &t.net_out_bytes) + repl_out);
+    text.field("total_net_repl_input_bytes", repl_in);
+    text.field("total_net_repl_output_bytes", repl_out);
+    text.decimals("instantaneous_input_kbps", bytes_in as f64 / 1024.0, 2);
+    text.decimals("instantaneous_output_kbps", bytes_out as f64 / 1024.0, 2);
+    text.field("instantaneous_input_repl_kbps", "0.00");
+    text.field("instantaneous_output_repl_kbps", "0.00");
+    text.field("rejected_connections", stats.rejected_connections.load(Relaxed));
+    text.field("sync_full", stats.sync_full.load(Relaxed));
+    text.field("sync_partial_ok", stats.sync_partial_ok.load(Relaxed));
+    text.field("sync_partial_err", stats.sync_partial_err.load(Relaxed));
+    text.field("expired_keys", stats.sum(|t| &t.expired));
+    text.field("expired_stale_perc", "0.00");
+    text.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
+    text.field("evicted_keys", stats.sum(|t| &t.evicted));
+    text.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    text.field("keyspace_hits", stats.sum(|t| &t.hits));
+    text.field("keyspace_misses", stats.sum(|t| &t.misses));
+    text.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec"]);
+    text.zeros(&["total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
+    text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
+    text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    text.field("unexpected_error_replies", 0);
+    text.field("total_error_replies", stats.sum(|t| &t.error_replies));
+    text.field("dump_payload_sanitizations", 0);
+    text.field("total_reads_processed", stats.sum(|t| &t.reads));
+    text.field("total_writes_processed", stats.sum(|t| &t.writes));
+    text.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
+    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands", "eventloop_cycles"]);
+    text.zeros(&["eventloop_duration_sum", "eventloop_duration_cmd_sum"]);
+    text.zeros(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"]);
+    text.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
+    text.field("acl_access_denied_channel", 0);
+}
+
+pub fn commands(text: &mut Text, cx: &Cx<'_>) {
+    for command in table().each() {
+        let [calls, nanos, rejected, failed] = cx.server.stats.command(command.id);
+        if calls + rejected + failed == 0 {
+            continue;
+        }
+        let micros = nanos / 1000;
+        let each = if calls == 0 { 0.0 } else { nanos as f64 / 1000.0 / calls as f64 };
+        text.field(
+            &format!("cmdstat_{}", command.full_name),
+            format_args!(
+                "calls={calls},usec={micros},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+pub fn errors(text: &mut Text, cx: &Cx<'_>) {
+    for (code, count) in cx.server.stats.errors() {
+        text.field(&format!("errorstat_{}", String::from_utf8_lossy(&code)), format_args!("count={count}"));
+    }
+}

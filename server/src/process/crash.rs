@@ -1,0 +1,38 @@
+//! A bug that panics ends the process: half a server would be worse than none.
+
+use crate::log;
+use std::backtrace::Backtrace;
+use std::panic::PanicHookInfo;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on a panic of any thread is reported to the log and ends the process: with exit code 1 where
+/// `use-exit-on-panic` asks for it, else by SIGABRT.
+pub fn report_panics(exit_on_panic: bool) {
+    std::panic::set_hook(Box::new(move |info| {
+        // The first thread that panics reports; others end with it.
+        if !REPORTED.swap(true, Ordering::SeqCst) {
+            report(info);
+        }
+        if exit_on_panic {
+            std::process::exit(1);
+        }
+        std::process::abort();
+    }));
+}
+
+fn report(info: &PanicHookInfo<'_>) {
+    let what = info.payload_as_str().unwrap_or("a panic without a message");
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let thread = std::thread::current();
+    log::raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
+    log::warning(&format!(
+        "Redis {} crashed: ASSERTION FAILED, balas={}",
+        crate::REDIS_VERSION,
+        crate::BALAS_VERSION
+    ));
+    log::warning(&format!("==> {place} '{what}' in thread {}", thread.name().unwrap_or("?")));
+    log::raw(&format!("\n------ STACK TRACE ------\n{}\n", Backtrace::force_capture()));
+    log::raw("\n=== REDIS BUG REPORT END. ===\n");
+}

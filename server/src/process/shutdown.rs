@@ -1,0 +1,212 @@
+//! The end of the process, asked for by a signal or by SHUTDOWN, carried out by the main thread.
+//!
+//! ```text
+//!  SHUTDOWN, SIGTERM ─▶ ask ─▶ main thread: replicas catch up ─▶ world at rest ─▶ save ─▶ exit 0
+//!                                   │ SHUTDOWN ABORT                    │ saving failed, not forced
+//!                                   └────────────▶ goes on serving ◀────┘
+//! ```
+
+use crate::net::Mail;
+use crate::server::Server;
+use crate::{clock, log};
+use parking_lot::{Condvar, Mutex};
+use protocol::{Reply, ReplyError, Resp};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often lagging replicas are looked at.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Whether to save before the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Saving {
+    /// When there are save points.
+    #[default]
+    IfConfigured,
+    Yes,
+    No,
+}
+
+/// What SHUTDOWN's options, or `shutdown-on-sigterm`, ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct How {
+    pub saving: Saving,
+    /// Does not wait for replicas that lag.
+    pub now: bool,
+    /// Ends even if saving fails.
+    pub force: bool,
+}
+
+impl How {
+    /// From the words of `shutdown-on-sigterm`.
+    pub fn from_words(words: &str) -> How {
+        let has = |word: &str| words.split_ascii_whitespace().any(|w| w == word);
+        let saving = match () {
+            () if has("save") => Saving::Yes,
+            () if has("nosave") => Saving::No,
+            () => Saving::IfConfigured,
+        };
+        How { saving, now: has("now"), force: has("force") }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    asked: Option<How>,
+    /// Clients that wait for the outcome.
+    clients: Vec<u64>,
+    under_way: bool,
+    aborted: bool,
+}
+
+/// Whether the process is on its way out.
+#[derive(Default)]
+pub struct Shutdown {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Shutdown {
+    /// Asks for the end. Returns whether it had been asked for before.
+    pub fn ask(&self, how: How, client: Option<u64>) -> bool {
+        let mut state = self.state.lock();
+        let again = state.under_way || state.asked.is_some();
+        if !again {
+            state.asked = Some(how);
+            state.aborted = false;
+        }
+        state.clients.extend(client);
+        self.changed.notify_all();
+        again
+    }
+
+    /// SHUTDOWN ABORT. False when there is nothing to abort.
+    pub fn abort(&self) -> bool {
+        let mut state = self.state.lock();
+        let pending = state.under_way || state.asked.is_some();
+        state.aborted = pending;
+        state.asked = None;
+        self.changed.notify_all();
+        pending
+    }
+
+    fn wait(&self) -> How {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(how) = state.asked.take() {
+                state.under_way = true;
+                return how;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    fn is_aborted(&self) -> bool {
+        self.state.lock().aborted
+    }
+
+    /// The shutdown did not happen. Returns the clients to be told.
+    fn give_up(&self) -> Vec<u64> {
+        let mut state = self.state.lock();
+        state.under_way = false;
+        std::mem::take(&mut state.clients)
+    }
+}
+
+/// Waits until the end is asked for and can be carried out. Returns the exit code.
+pub fn run(server: &Arc<Server>) -> i32 {
+    loop {
+        let how = server.shutdown.wait();
+        log::warning("User requested shutdown...");
+        if !how.now && !replicas_caught_up(server) {
+            log::warning("Shutdown was aborted while replicas were catching up.");
+            tell(server, &ReplyError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
+            continue;
+        }
+        // Nothing is acknowledged any more from here on. If saving fails, everything goes on when this is dropped.
+        let world = server.gate.stop_world();
+        match server.prepare_shutdown(how) {
+            Ok(()) => {
+                finish(server);
+                // The other threads stay where they are until the process is gone.
+                std::mem::forget(world);
+                return 0;
+            }
+            Err(reason) if how.force => {
+                log::warning(&format!("{reason} Ending all the same, as told to."));
+                finish(server);
+                std::mem::forget(world);
+                return 0;
+            }
+            Err(reason) => {
+                log::warning(&reason);
+                log::warning("Errors trying to shut down the server. Check the logs for more information.");
+                drop(world);
+                tell(server, &ReplyError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
+            }
+        }
+    }
+}
+
+/// Waits for replicas to have acknowledged the whole log, as long as `shutdown-timeout` says. False when aborted.
+fn replicas_caught_up(server: &Server) -> bool {
+    let deadline_ms = clock::now_ms() + server.settings().shutdown_timeout_seconds as i64 * 1000;
+    let lagging = || {
+        let end = server.log.end();
+        server.replication.replicas().iter().filter(|r| r.online && r.acked_offset < end).count()
+    };
+    if lagging() > 0 {
+        log::notice(&format!("{} of the replicas lag; waiting for them before shutting down.", lagging()));
+    }
+    while lagging() > 0 && clock::now_ms() < deadline_ms {
+        if server.shutdown.is_aborted() {
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+    !server.shutdown.is_aborted()
+}
+
+fn tell(server: &Server, error: &ReplyError) {
+    let mut reply = Vec::new();
+    Reply::new(&mut reply, Resp::V2).error(error);
+    for client in server.shutdown.give_up() {
+        server.post_all(|| Mail::Unblock { client, reply: reply.clone() });
+    }
+}
+
+fn finish(server: &Server) {
+    let values = server.config.values();
+    let pidfile = super::pidfile::path(&values);
+    if let Some(path) = pidfile {
+        log::notice("Removing the pid file.");
+        let _ = std::fs::remove_file(path);
+    }
+    let socket = &server.settings().unixsocket;
+    if !socket.is_empty() {
+        log::notice("Removing the unix socket file.");
+        let _ = std::fs::remove_file(socket);
+    }
+    log::warning("Redis is now ready to exit, bye bye...");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_configuration_say_how() {
+        assert_eq!(How::from_words("default"), How::default());
+        assert_eq!(How::from_words("nosave now force"), How { saving: Saving::No, now: true, force: true });
+    }
+
+    #[test]
+    fn an_end_is_asked_for_once_and_can_be_taken_back() {
+        let shutdown = Shutdown::default();
+        assert!(!shutdown.abort());
+        assert!(!shutdown.ask(How::default(), Some(1)));
+        assert!(shutdown.ask(How::default(), Some(2)));
+        assert!(shutdown.abort() && shutdown.is_aborted());
+        assert_eq!(shutdown.give_up(), [1, 2]);
+    }
+}
