@@ -14,6 +14,8 @@ macro_rules! key {
 mod common;
 mod connection;
 mod generic;
+mod hash;
+mod list;
 mod string;
 pub mod transactions;
 
@@ -32,4 +34,4 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, string::COMMANDS, transactions::COMMANDS];
