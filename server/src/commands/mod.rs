@@ -15,7 +15,10 @@ mod common;
 mod connection;
 mod generic;
 mod hash;
+mod lcs;
 mod list;
+mod set;
+mod set_algebra;
 mod string;
 pub mod transactions;
 
@@ -34,4 +37,4 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, set::COMMANDS, string::COMMANDS, transactions::COMMANDS];
