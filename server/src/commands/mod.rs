@@ -16,12 +16,17 @@ mod common;
 mod config;
 mod connection;
 mod generic;
+mod hash;
 mod help;
+mod lcs;
+mod list;
 mod memory;
 pub mod migrate;
 mod persistence;
 mod replication;
 mod server;
+mod set;
+mod set_algebra;
 mod string;
 pub mod transactions;
 
@@ -45,11 +50,14 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     config::COMMANDS,
     connection::COMMANDS,
     generic::COMMANDS,
+    hash::COMMANDS,
+    list::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
     persistence::COMMANDS,
     replication::COMMANDS,
     server::COMMANDS,
+    set::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
 ];

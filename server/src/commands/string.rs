@@ -1,6 +1,7 @@
 //! Strings.
 
 use super::prelude::*;
+use keyspace::types::number::LongDouble;
 use protocol::number::parse_i64;
 
 /// When a value expires, as SET, GETEX and their like spell it.
@@ -65,7 +66,7 @@ fn reply_value(cx: &mut Cx<'_>, key: &[u8]) -> Result<bool, ReplyError> {
 }
 
 /// Runs `f` on a string's bytes; on the empty string where there is no key.
-fn with_bytes<R>(value: Option<ValueRef<'_>>, f: impl FnOnce(&[u8]) -> R) -> Result<R, ReplyError> {
+pub fn with_bytes<R>(value: Option<ValueRef<'_>>, f: impl FnOnce(&[u8]) -> R) -> Result<R, ReplyError> {
     match value {
         None => Ok(f(b"")),
         Some(ValueRef::Bytes(bytes)) => Ok(f(bytes)),
@@ -319,6 +320,27 @@ fn decrby(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     add(cx, key, delta)
 }
 
+fn incrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let (key, delta) = (args.key()?, args.bytes()?);
+    let parse = |text: &[u8]| LongDouble::parse(text).ok_or(ReplyError::NOT_FLOAT);
+    let present = cx.keys.get_mut(key).is_some();
+    let old = match cx.keys.held(key).filter(|_| present).map(Entry::value) {
+        None => LongDouble::ZERO,
+        value => with_bytes(value, parse)??,
+    };
+    let new = old.checked_add(parse(delta)?).filter(LongDouble::is_finite).ok_or(ReplyError::INCR_NAN)?;
+    let text = new.text();
+    match cx.keys.get_mut(key) {
+        Some(mut entry) => entry.set_value(NewValue::Plain(&text)),
+        None => cx.keys.insert(key, NewValue::Plain(&text), None),
+    }
+    cx.keys.changed(key, Classes::STRING, "incrbyfloat");
+    // The sum, lest another machine's arithmetic come to another one.
+    cx.keys.effects.rewrite(cx.keys.db, &[b"SET", key, &text, b"KEEPTTL"]);
+    cx.reply.bulk(&text);
+    Ok(())
+}
+
 fn mget(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     cx.reply.array(args.left());
     for key in args.rest() {
@@ -422,4 +444,6 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("setrange", 4, flags!(WRITE | DENYOOM), setrange).keys(&[KeySpec::index(1).flags(key!(RW | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.2.0"),
     CommandSpec::new("getrange", 4, flags!(READONLY), getrange).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS))]).acl(acl!(STRING)).group(Group::String).since("2.4.0"),
     CommandSpec::new("substr", 4, flags!(READONLY), getrange).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS))]).acl(acl!(STRING)).group(Group::String).since("1.0.0"),
+    CommandSpec::new("incrbyfloat", 3, flags!(WRITE | DENYOOM | FAST), incrbyfloat).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.6.0"),
+    CommandSpec::new("lcs", -3, flags!(READONLY), super::lcs::lcs).keys(&[KeySpec::index(1).range(1, 1, 0).flags(key!(RO | ACCESS))]).acl(acl!(STRING)).group(Group::String).since("7.0.0"),
 ];
