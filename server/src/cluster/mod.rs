@@ -65,16 +65,10 @@ impl Cluster {
                     let text = format!("Unrecoverable error: corrupted cluster config file {}: {error}", conf_path.display());
                     io::Error::new(io::ErrorKind::InvalidData, text)
                 })?;
-                let machine = Machine::restore(&mut cx, bus_config(settings), &conf);
-                log::notice(&format!("Node configuration loaded, I'm {}", machine.my_id()));
-                machine
+                Machine::restore(&mut cx, bus_config(settings), &conf)
             }
             Ok(_) => Machine::new(&mut cx, bus_config(settings)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let machine = Machine::new(&mut cx, bus_config(settings));
-                log::notice(&format!("No cluster configuration found, I'm {}", machine.my_id()));
-                machine
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Machine::new(&mut cx, bus_config(settings)),
             Err(error) => return Err(error),
         };
         let (to_bus, bus_end) = tokio_mpsc::unbounded_channel();

@@ -48,6 +48,8 @@ pub struct Cx<'a> {
 pub enum Wait {
     /// That `replicas` replicas have acknowledged the write log up to `offset`.
     Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
+    /// That writes may go on; then the command is run as if it had just arrived.
+    Unpaused,
 }
 
 impl Cx<'_> {

@@ -32,6 +32,8 @@ pub struct Batch {
     pub disk_failed: bool,
     /// Somebody reads the write log.
     pub logged: bool,
+    /// Writes wait for a failover to be handed over.
+    pub writes_paused: bool,
     access: AccessClock,
 }
 
@@ -48,6 +50,7 @@ impl Batch {
             loading: server.loading.load(Ordering::Relaxed),
             disk_failed: server.persistence.refuses_writes(&settings),
             logged: server.log.is_active(),
+            writes_paused: server.are_writes_paused(),
             settings,
         }
     }
@@ -60,6 +63,8 @@ pub enum Outcome {
     NeedsWorld,
     /// The client waits; the reply comes later.
     Wait(Wait),
+    /// It has to be run again when writes may go on. Nothing has happened yet.
+    Postponed,
 }
 
 /// One thread's tools for running commands.
@@ -110,7 +115,7 @@ impl Executor {
     ) -> Outcome {
         let start = out.len();
         let outcome = self.admit(batch, session, argv, out, world);
-        if !matches!(outcome, Outcome::NeedsWorld) {
+        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
         }
@@ -145,6 +150,10 @@ impl Executor {
             queue(session, command, argv);
             out.extend_from_slice(b"+QUEUED\r\n");
             return Outcome::Done;
+        }
+        if batch.writes_paused && may_write(session, command) && !session.is_obeyed() {
+            session.flags.set(SessionFlags::ASKING, asking);
+            return Outcome::Postponed;
         }
         if world.is_none() && needs_world(session, command) {
             session.flags.set(SessionFlags::ASKING, asking);
@@ -318,6 +327,11 @@ fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
 fn needs_world(session: &Session, command: &Command) -> bool {
     command.has(Flags::EXCLUSIVE)
         || command.has(Flags::RUNS_QUEUE) && session.multi.as_ref().is_some_and(|multi| multi.needs_world)
+}
+
+fn may_write(session: &Session, command: &Command) -> bool {
+    let queued = session.multi.as_ref().is_some_and(|multi| multi.has_writes);
+    command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) || command.has(Flags::RUNS_QUEUE) && queued
 }
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {

@@ -292,13 +292,15 @@ impl IoThread {
             let buf = &data[at..];
             match progress.advance(buf, &limits) {
                 Ok(Step::Command { consumed }) => {
-                    self.run_command(turn, conn, Argv::new(buf, &progress.ranges));
-                    self.applied(turn, conn, &buf[..consumed]);
-                    at += consumed;
+                    if self.run_command(turn, conn, Argv::new(buf, &progress.ranges)) {
+                        self.applied(turn, conn, &buf[..consumed]);
+                        at += consumed;
+                    }
                 }
                 Ok(Step::Inline { consumed, args }) => {
-                    self.run_command(turn, conn, args.as_argv());
-                    at += consumed;
+                    if self.run_command(turn, conn, args.as_argv()) {
+                        at += consumed;
+                    }
                 }
                 Ok(Step::Nothing { consumed }) => {
                     self.applied(turn, conn, &buf[..consumed]);
@@ -326,7 +328,8 @@ impl IoThread {
         Ok(at)
     }
 
-    fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) {
+    /// Runs one command. False when it is to be run again later: it stays in the input.
+    fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) -> bool {
         let Conn { session, .. } = conn;
         let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
         if matches!(outcome, Outcome::NeedsWorld) {
@@ -334,10 +337,16 @@ impl IoThread {
             outcome =
                 turn.with_world(|world, batch| executor.execute(batch, session, argv, out, Some(world)));
         }
-        if let Outcome::Wait(wait) = outcome {
-            conn.waiting = Some(Waiting { wait });
+        match outcome {
+            Outcome::Postponed => {
+                conn.waiting = Some(Waiting { wait: Wait::Unpaused });
+                return false;
+            }
+            Outcome::Wait(wait) => conn.waiting = Some(Waiting { wait }),
+            _ => {}
         }
         turn.server.after_command(conn);
+        true
     }
 
     /// Our master's stream is passed on to our own replicas and the AOF as it came.
@@ -455,6 +464,7 @@ impl IoThread {
                 Reply::new(&mut self.out, conn.session.resp).integer(acked as i64);
             }
             // Commands that arrived meanwhile are run now.
+            turn.batch.writes_paused = turn.server.are_writes_paused();
             let input = std::mem::take(&mut conn.input);
             let mut result =
                 self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());
@@ -469,9 +479,13 @@ impl IoThread {
     }
 
     fn wait_is_over(&self, turn: &Turn<'_>, wait: &Wait) -> bool {
-        let Wait::Replicas { replicas, offset, deadline_ms } = wait;
-        turn.server.replication.acked_by(*offset) >= *replicas
-            || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+        match wait {
+            Wait::Replicas { replicas, offset, deadline_ms } => {
+                turn.server.replication.acked_by(*offset) >= *replicas
+                    || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+            }
+            Wait::Unpaused => !turn.server.are_writes_paused(),
+        }
     }
 }
 
