@@ -365,38 +365,38 @@ impl DoubleEndedIterator for Iter<'_> {
 
 impl Listpack {
     pub fn push_back(&mut self, text: &[u8]) {
-        self.splice(self.end(), 0, Some(Element::of(text)));
+        self.splice(self.end(), 0, Element::of(text));
     }
 
     pub fn push_back_int(&mut self, value: i64) {
-        self.splice(self.end(), 0, Some(Element::Int(value)));
+        self.splice(self.end(), 0, Element::Int(value));
     }
 
     /// Appends an element as it is, without asking whether its text could be an integer.
     pub fn push_back_element(&mut self, element: Element<'_>) {
-        self.splice(self.end(), 0, Some(element));
+        self.splice(self.end(), 0, element);
     }
 
     pub fn push_front(&mut self, text: &[u8]) {
-        self.splice(HEADER_LEN, 0, Some(Element::of(text)));
+        self.splice(HEADER_LEN, 0, Element::of(text));
     }
 
     /// Inserts before `pos`; the new element is at `pos` then.
     pub fn insert_before(&mut self, pos: Pos, element: Element<'_>) {
-        self.splice(pos.offset(), 0, Some(element));
+        self.splice(pos.offset(), 0, element);
     }
 
     /// Inserts after `pos` and returns the new element's place.
     pub fn insert_after(&mut self, pos: Pos, element: Element<'_>) -> Pos {
         let at = self.after(pos);
-        self.splice(at, 0, Some(element));
+        self.splice(at, 0, element);
         Pos::at(at)
     }
 
     /// Puts another element at `pos`.
     pub fn replace(&mut self, pos: Pos, element: Element<'_>) {
         let removed_len = entry_len(&self.bytes, pos.offset());
-        self.splice(pos.offset(), removed_len, Some(element));
+        self.splice(pos.offset(), removed_len, element);
     }
 
     /// Removes the element at `pos` and returns the place of the one after it.
@@ -476,8 +476,7 @@ impl Listpack {
     }
 
     /// Replaces `removed_len` bytes at `at` (none or one entry) by an entry for `element`.
-    fn splice(&mut self, at: usize, removed_len: usize, element: Option<Element<'_>>) {
-        let Some(element) = element else { return };
+    fn splice(&mut self, at: usize, removed_len: usize, element: Element<'_>) {
         let entry = Encoded::of(element);
         let (old_len, new_len) = (self.bytes.len(), self.bytes.len() - removed_len + entry.len());
         assert!(new_len <= u32::MAX as usize, "a listpack's length field has 32 bits");
@@ -596,11 +595,6 @@ impl<'a> Encoded<'a> {
 /// Bytes an integer's entry takes.
 pub fn int_entry_len(value: i64) -> usize {
     Encoded::of_int(value).len()
-}
-
-/// Bytes an element's entry takes.
-pub fn element_entry_len(element: Element<'_>) -> usize {
-    Encoded::of(element).len()
 }
 
 /// Bytes a backlen takes. The steps are one short of what the bits would carry, and always have been.

@@ -4,6 +4,7 @@ pub mod hash;
 mod limits;
 pub mod list;
 pub mod number;
+mod packed;
 mod pairs;
 mod random;
 pub mod set;

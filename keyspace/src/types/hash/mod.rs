@@ -3,17 +3,13 @@
 //! | encoding | what | when |
 //! |---|---|---|
 //! | `listpack` | field, value, field, value … | within the hash-max-listpack limits; never again once left |
-//! | `hashtable` | a table of one block per field | beyond |
+//! | `hashtable` | a table of fields with their values | beyond |
 
-mod field;
-
+use super::packed::Packed;
 use super::pairs::{Pairs, check_unique};
 use super::random::{Selection, distinct_indices};
 use super::{Corrupt, Limits};
-use crate::hash::hash;
 use crate::listpack::{Element, Listpack};
-use crate::table::Table;
-use field::Field;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
@@ -24,14 +20,7 @@ pub struct HashValue {
 #[derive(Clone, Debug)]
 enum Repr {
     Listpack(Listpack),
-    Table(FieldTable),
-}
-
-#[derive(Clone, Default, Debug)]
-struct FieldTable {
-    fields: Table<Field>,
-    /// Heap bytes of all fields.
-    field_bytes: usize,
+    Table(Box<Packed<2>>),
 }
 
 /// What an RDB codec may look at. The fields of a table come from [`HashValue::iter`].
@@ -72,14 +61,14 @@ impl HashValue {
     pub fn len(&self) -> usize {
         match &self.repr {
             Repr::Listpack(pack) => pack.len() / 2,
-            Repr::Table(table) => table.fields.len(),
+            Repr::Table(table) => table.len(),
         }
     }
 
     pub fn is_empty(&self) -> bool {
         match &self.repr {
             Repr::Listpack(pack) => pack.is_empty(),
-            Repr::Table(table) => table.fields.is_empty(),
+            Repr::Table(table) => table.is_empty(),
         }
     }
 
@@ -87,7 +76,7 @@ impl HashValue {
     pub fn memory_bytes(&self) -> usize {
         match &self.repr {
             Repr::Listpack(pack) => pack.capacity(),
-            Repr::Table(table) => table.fields.memory_bytes() + table.field_bytes,
+            Repr::Table(table) => table.memory_bytes(),
         }
     }
 
@@ -95,7 +84,7 @@ impl HashValue {
     pub fn free_effort(&self) -> usize {
         match &self.repr {
             Repr::Listpack(_) => 1,
-            Repr::Table(table) => table.fields.len(),
+            Repr::Table(table) => table.block_count(),
         }
     }
 }
@@ -125,9 +114,9 @@ impl HashValue {
     fn convert_if(&mut self, is_too_large: impl FnOnce(&Listpack) -> bool) {
         let Repr::Listpack(pack) = &self.repr else { return };
         if is_too_large(pack) {
-            let mut table = FieldTable::default();
+            let mut table = Box::<Packed<2>>::default();
             for (name, value) in Pairs::of(pack) {
-                table.set(&name.to_text(), &value.to_text());
+                table.insert([&name.to_text(), &value.to_text()]);
             }
             self.repr = Repr::Table(table);
         }
@@ -164,7 +153,7 @@ impl HashValue {
         });
         let is_new = match &mut self.repr {
             Repr::Listpack(pack) => set_in_pack(pack, name, value),
-            Repr::Table(table) => return table.set(name, value),
+            Repr::Table(table) => return table.insert([name, value]),
         };
         self.convert_if(|pack| pack.len() / 2 > limits.hash_max_listpack_entries);
         is_new
@@ -173,9 +162,7 @@ impl HashValue {
     pub fn get(&self, name: &[u8]) -> Option<Element<'_>> {
         match &self.repr {
             Repr::Listpack(pack) => pack.next(pack.find(name, 2)?).map(|pos| pack.at(pos)),
-            Repr::Table(table) => {
-                table.fields.find(hash(name), name).map(|field| Element::Bytes(field.value()))
-            }
+            Repr::Table(table) => table.find(name).map(|[_, value]| Element::Bytes(value)),
         }
     }
 
@@ -200,7 +187,7 @@ impl HashValue {
     pub fn iter(&self) -> Fields<'_> {
         Fields(match &self.repr {
             Repr::Listpack(pack) => FieldsRepr::Listpack(Pairs::of(pack)),
-            Repr::Table(table) => FieldsRepr::Table(Box::new(table.fields.iter().map(pair))),
+            Repr::Table(table) => FieldsRepr::Table(Box::new(table.iter().map(pair))),
         })
     }
 
@@ -211,10 +198,9 @@ impl HashValue {
                 Pairs::of(pack).for_each(|(name, value)| visit(name, value));
                 0
             }
-            Repr::Table(table) => table.fields.scan(cursor, |field| {
-                let (name, value) = pair(field);
-                visit(name, value);
-            }),
+            Repr::Table(table) => {
+                table.scan(cursor, |[name, value]| visit(Element::Bytes(name), Element::Bytes(value)))
+            }
         }
     }
 }
@@ -229,7 +215,7 @@ impl HashValue {
                 let pos = pack.seek(2 * index as i64)?;
                 Some((pack.at(pos), pack.at(pack.next(pos)?)))
             }
-            Repr::Table(table) => table.fields.random(rng).map(pair),
+            Repr::Table(table) => table.random(rng).map(pair),
         }
     }
 
@@ -258,14 +244,14 @@ impl HashValue {
             }
             Repr::Table(table) => table,
         };
-        if count >= table.fields.len() / 4 {
-            let mut selection = Selection::new(table.fields.len(), count);
-            return table.fields.iter().filter(|_| selection.takes_next(rng)).map(pair).collect();
+        if count >= table.len() / 4 {
+            let mut selection = Selection::new(table.len(), count);
+            return table.iter().filter(|_| selection.takes_next(rng)).map(pair).collect();
         }
         let mut drawn = BTreeMap::new();
         while drawn.len() < count {
-            let Some(field) = table.fields.random(rng) else { break };
-            drawn.insert(field.name(), field);
+            let Some(field) = table.random(rng) else { break };
+            drawn.insert(field[0], field);
         }
         drawn.into_values().map(pair).collect()
     }
@@ -290,8 +276,7 @@ impl<'a> Iterator for Fields<'a> {
     }
 }
 
-fn pair(field: &Field) -> Pair<'_> {
-    let (name, value) = field.split();
+fn pair<'a>([name, value]: [&'a [u8]; 2]) -> Pair<'a> {
     (Element::Bytes(name), Element::Bytes(value))
 }
 
@@ -305,30 +290,6 @@ fn set_in_pack(pack: &mut Listpack, name: &[u8], value: &[u8]) -> bool {
             pack.push_back(name);
             pack.push_back(value);
             true
-        }
-    }
-}
-
-impl FieldTable {
-    fn set(&mut self, name: &[u8], value: &[u8]) -> bool {
-        let field = Field::new(name, value);
-        self.field_bytes += field.memory_bytes();
-        match self.fields.replace(hash(name), field) {
-            Some(replaced) => {
-                self.field_bytes -= replaced.memory_bytes();
-                false
-            }
-            None => true,
-        }
-    }
-
-    fn remove(&mut self, name: &[u8]) -> bool {
-        match self.fields.remove(hash(name), name) {
-            Some(removed) => {
-                self.field_bytes -= removed.memory_bytes();
-                true
-            }
-            None => false,
         }
     }
 }

@@ -15,7 +15,7 @@ impl SetValue {
         match &self.repr {
             Repr::Intset(ints) => ints.get(rng.usize(..ints.len().max(1))).map(Element::Int),
             Repr::Listpack(pack) => pack.get(rng.usize(..pack.len().max(1)) as i64),
-            Repr::Table(table) => table.members.random(rng).map(|member| Element::Bytes(member)),
+            Repr::Table(table) => table.random(rng).map(|[member]| Element::Bytes(member)),
         }
     }
 
@@ -39,15 +39,15 @@ impl SetValue {
                 let mut selection = Selection::new(pack.len(), count);
                 pack.iter().filter(|_| selection.takes_next(rng)).collect()
             }
-            Repr::Table(table) if count >= table.members.len() / 4 => {
-                let mut selection = Selection::new(table.members.len(), count);
-                let chosen = table.members.iter().filter(|_| selection.takes_next(rng));
-                chosen.map(|member| Element::Bytes(member)).collect()
+            Repr::Table(table) if count >= table.len() / 4 => {
+                let mut selection = Selection::new(table.len(), count);
+                let chosen = table.iter().filter(|_| selection.takes_next(rng));
+                chosen.map(|[member]| Element::Bytes(member)).collect()
             }
             Repr::Table(table) => {
                 let mut drawn: BTreeSet<&[u8]> = BTreeSet::new();
                 while drawn.len() < count {
-                    let Some(member) = table.members.random(rng) else { break };
+                    let Some([member]) = table.random(rng) else { break };
                     drawn.insert(member);
                 }
                 drawn.into_iter().map(Element::Bytes).collect()

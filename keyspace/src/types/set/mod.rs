@@ -11,13 +11,11 @@
 mod chance;
 
 use super::number::{i64_text_len, parse_i64};
+use super::packed::Packed;
 use super::pairs::check_unique;
-use super::{Corrupt, Limits, allocated};
-use crate::hash::hash;
+use super::{Corrupt, Limits};
 use crate::intset::Intset;
 use crate::listpack::{self, Element, Listpack, MAX_SAFE_BYTES, int_entry_len};
-use crate::table::Table;
-use crate::thin::ThinBytes;
 
 #[derive(Clone, Debug)]
 pub struct SetValue {
@@ -28,14 +26,7 @@ pub struct SetValue {
 enum Repr {
     Intset(Intset),
     Listpack(Listpack),
-    Table(MemberTable),
-}
-
-#[derive(Clone, Default, Debug)]
-struct MemberTable {
-    members: Table<ThinBytes>,
-    /// Heap bytes of all members.
-    member_bytes: usize,
+    Table(Box<Packed<1>>),
 }
 
 /// What an RDB codec may look at. The members of a table come from [`SetValue::iter`].
@@ -76,7 +67,7 @@ impl SetValue {
         match &self.repr {
             Repr::Intset(ints) => ints.len(),
             Repr::Listpack(pack) => pack.len(),
-            Repr::Table(table) => table.members.len(),
+            Repr::Table(table) => table.len(),
         }
     }
 
@@ -84,7 +75,7 @@ impl SetValue {
         match &self.repr {
             Repr::Intset(ints) => ints.is_empty(),
             Repr::Listpack(pack) => pack.is_empty(),
-            Repr::Table(table) => table.members.is_empty(),
+            Repr::Table(table) => table.is_empty(),
         }
     }
 
@@ -93,7 +84,7 @@ impl SetValue {
         match &self.repr {
             Repr::Intset(ints) => ints.capacity(),
             Repr::Listpack(pack) => pack.capacity(),
-            Repr::Table(table) => table.members.memory_bytes() + table.member_bytes,
+            Repr::Table(table) => table.memory_bytes(),
         }
     }
 
@@ -101,7 +92,7 @@ impl SetValue {
     pub fn free_effort(&self) -> usize {
         match &self.repr {
             Repr::Intset(_) | Repr::Listpack(_) => 1,
-            Repr::Table(table) => table.members.len(),
+            Repr::Table(table) => table.block_count(),
         }
     }
 }
@@ -112,7 +103,7 @@ impl SetValue {
     /// An empty set about to be given `len` members from an RDB file.
     pub fn for_loading(len: usize, limits: &Limits) -> Self {
         if len > max_intset_entries(limits) {
-            return SetValue { repr: Repr::Table(MemberTable::default()) };
+            return SetValue { repr: Repr::Table(Box::default()) };
         }
         SetValue::new()
     }
@@ -147,9 +138,9 @@ fn max_intset_entries(limits: &Limits) -> usize {
 
 impl SetValue {
     fn convert_to_table(&mut self) {
-        let mut table = MemberTable::default();
+        let mut table = Box::<Packed<1>>::default();
         for member in self.iter() {
-            table.insert(&member.to_text());
+            table.insert([&member.to_text()]);
         }
         self.repr = Repr::Table(table);
     }
@@ -162,7 +153,7 @@ impl SetValue {
         } else if hint <= limits.set_max_listpack_entries {
             Repr::Listpack(Listpack::new())
         } else {
-            Repr::Table(MemberTable::default())
+            Repr::Table(Box::default())
         };
     }
 
@@ -231,7 +222,7 @@ impl SetValue {
             // Whatever it has become: there was no room question for the one member that made it change.
             match &mut self.repr {
                 Repr::Listpack(pack) => pack.push_back(member),
-                Repr::Table(table) => return table.insert(member),
+                Repr::Table(table) => return insert_in_table(table, member),
                 Repr::Intset(_) => {}
             }
             return true;
@@ -250,7 +241,7 @@ impl SetValue {
             self.convert_to_table();
         }
         match &mut self.repr {
-            Repr::Table(table) => table.insert(member),
+            Repr::Table(table) => insert_in_table(table, member),
             _ => false,
         }
     }
@@ -259,7 +250,7 @@ impl SetValue {
         match &self.repr {
             Repr::Intset(ints) => parse_i64(member).is_some_and(|value| ints.contains(value)),
             Repr::Listpack(pack) => pack.find(member, 1).is_some(),
-            Repr::Table(table) => table.members.find(hash(member), member).is_some(),
+            Repr::Table(table) => table.find(member).is_some(),
         }
     }
 
@@ -291,7 +282,7 @@ impl SetValue {
             Repr::Intset(ints) => MembersRepr::Intset(ints, 0),
             Repr::Listpack(pack) => MembersRepr::Listpack(pack.iter()),
             Repr::Table(table) => {
-                MembersRepr::Table(Box::new(table.members.iter().map(|member| Element::Bytes(member))))
+                MembersRepr::Table(Box::new(table.iter().map(|[member]| Element::Bytes(member))))
             }
         })
     }
@@ -299,7 +290,7 @@ impl SetValue {
     /// Visits a part of the members and returns the cursor of the next part, 0 at the end (SSCAN).
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Element<'_>)) -> u64 {
         match &self.repr {
-            Repr::Table(table) => table.members.scan(cursor, |member| visit(Element::Bytes(member))),
+            Repr::Table(table) => table.scan(cursor, |[member]| visit(Element::Bytes(member))),
             _ => {
                 self.iter().for_each(visit);
                 0
@@ -332,25 +323,9 @@ impl<'a> Iterator for Members<'a> {
     }
 }
 
-impl MemberTable {
-    fn insert(&mut self, member: &[u8]) -> bool {
-        let make = || ThinBytes::new(member);
-        let (held, is_new) = self.members.find_or_insert_with(hash(member), member, make);
-        if is_new {
-            self.member_bytes += allocated(held.memory_bytes());
-        }
-        is_new
-    }
-
-    fn remove(&mut self, member: &[u8]) -> bool {
-        match self.members.remove(hash(member), member) {
-            Some(removed) => {
-                self.member_bytes -= allocated(removed.memory_bytes());
-                true
-            }
-            None => false,
-        }
-    }
+/// Adds a member to a table; `false`, and no work, if it is there.
+fn insert_in_table(table: &mut Packed<1>, member: &[u8]) -> bool {
+    table.find(member).is_none() && table.insert([member])
 }
 
 #[cfg(test)]
