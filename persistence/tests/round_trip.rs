@@ -1,6 +1,6 @@
 //! Values of every type and encoding through files and DUMP payloads and back.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod support;
 
 use balas_persistence::rdb::*;
 use keyspace::access::LfuKnobs;
@@ -14,6 +14,7 @@ use keyspace::types::zset::ZSetValue;
 use keyspace::{Entry, NewValue, Object, ValueRef};
 use proptest::prelude::*;
 use std::sync::Arc;
+use support::content::content;
 
 fn config() -> proptest::test_runner::Config {
     use proptest::test_runner::{Config, RngSeed};
@@ -35,32 +36,6 @@ fn low_limits() -> Limits {
         set_max_listpack_entries: 3,
         zset_max_listpack_entries: 2,
         ..Limits::default()
-    }
-}
-
-/// What a value says, whatever its encoding.
-#[derive(PartialEq, Debug)]
-enum Content {
-    Str(Vec<u8>),
-    List(Vec<Vec<u8>>),
-    Set(BTreeSet<Vec<u8>>),
-    ZSet(Vec<(Vec<u8>, u64)>),
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
-}
-
-fn content(value: ValueRef<'_>) -> Content {
-    match value {
-        ValueRef::Int(value) => Content::Str(value.to_string().into_bytes()),
-        ValueRef::Bytes(bytes) => Content::Str(bytes.to_vec()),
-        ValueRef::Object(Object::Str(bytes)) => Content::Str(bytes.clone()),
-        ValueRef::Object(Object::List(list)) => Content::List(list.iter().map(|e| e.to_vec()).collect()),
-        ValueRef::Object(Object::Set(set)) => Content::Set(set.iter().map(|e| e.to_vec()).collect()),
-        ValueRef::Object(Object::ZSet(zset)) => {
-            Content::ZSet(zset.iter().map(|(member, score)| (member.to_vec(), score.to_bits())).collect())
-        }
-        ValueRef::Object(Object::Hash(hash)) => {
-            Content::Hash(hash.iter().map(|(field, value)| (field.to_vec(), value.to_vec())).collect())
-        }
     }
 }
 
