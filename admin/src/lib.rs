@@ -1,1 +1,53 @@
-//! To be written.
+//! What runs beside a node: `balas cluster …`.
+//!
+//! Nothing here links the server: a node is a process that is started, a socket that is asked and a folder that
+//! is read. So all of it works on stock nodes as well, and on clusters of both.
+//!
+//! ```text
+//!  args ──▶ cluster/up ──▶ cluster/create ──▶ plan         who gets which slots
+//!             │                 │
+//!             │                 └──▶ topology              what each node believes
+//!             ▼                         │
+//!           node/{conf,folder,process}  ▼
+//!                                     client ──▶ resp      one socket, one reply
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod args;
+mod client;
+mod clock;
+mod cluster;
+mod error;
+mod info;
+mod interrupt;
+mod node;
+mod plan;
+mod resp;
+mod router;
+mod table;
+mod topology;
+
+use std::process::ExitCode;
+
+pub use error::Error;
+
+/// Runs `balas cluster …`; `args` begin with that word. The exit code is 0 only when what was asked for is done
+/// (or, for `check`, `status` and `test`, when the cluster is well), else 1 with the reason on stderr.
+pub fn run(args: &[String]) -> ExitCode {
+    let outcome = match args.first().map(String::as_str) {
+        Some(word @ ("cli" | "top")) => Err(Error::NotBuiltYet(word.to_owned())),
+        _ => match args::parse(args) {
+            Ok(command) => cluster::run(command),
+            Err(code) => return code,
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("balas: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! A node of this machine: its redis.conf, its folder, its process.
+
+pub mod conf;
+pub mod folder;
+pub mod process;

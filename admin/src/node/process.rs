@@ -1,0 +1,192 @@
+//! Starting and stopping the processes of nodes.
+
+use super::folder::NodeFolder;
+use crate::address::Address;
+use crate::client::{Auth, Client, ClientError};
+use crate::clock::{Stopwatch, pause, wait_for};
+use crate::error::Error;
+use crate::interrupt::Interrupt;
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// The bus listens this far above the clients' port.
+pub const BUS_PORT_OFFSET: u16 = 10_000;
+
+/// How long a node may take from its start to its first answer, loading of its data not counted.
+const START_TIMEOUT_MS: u64 = 30_000;
+
+/// How long a node may take to save and leave before it is killed.
+const STOP_TIMEOUT_MS: u64 = 60_000;
+
+/// Lines of a node's own words that an error shows.
+const OUTPUT_LINES_MAX: usize = 15;
+
+/// How a server is started: this very binary as `balas server <conf>`, or another as `<path> <conf>`.
+pub struct Launcher {
+    program: PathBuf,
+    role: Option<&'static str>,
+}
+
+/// A process that was started here.
+pub struct Started {
+    pub node: NodeFolder,
+    child: Child,
+    /// Where the log ended before.
+    log_start: u64,
+}
+
+impl Launcher {
+    pub fn new(server: Option<&Path>) -> Result<Launcher, Error> {
+        match server {
+            // Each node runs in its own folder, where a relative path would mean something else. Links stay: by the
+            // name it is called a server may tell its role.
+            Some(path) => {
+                match std::path::absolute(path).and_then(|program| program.metadata().map(|_| program)) {
+                    Ok(program) => Ok(Launcher { program, role: None }),
+                    Err(error) => Err(Error::file("start", path, error)),
+                }
+            }
+            None => match std::env::current_exe() {
+                Ok(program) => Ok(Launcher { program, role: Some("server") }),
+                Err(error) => Err(Error::file("find", "this program", error)),
+            },
+        }
+    }
+
+    /// Starts a node in its folder and in a process group of its own, so that a Ctrl-C in this terminal is for
+    /// us alone.
+    pub fn start(&self, node: &NodeFolder) -> Result<Started, Error> {
+        let output = File::create(node.output_path())
+            .map_err(|error| Error::file("write", node.output_path(), error))?;
+        let errors = output.try_clone().map_err(|error| Error::file("open", node.output_path(), error))?;
+        let log_start = fs::metadata(node.log_path()).map_or(0, |log| log.len());
+        let child = Command::new(&self.program)
+            .args(self.role)
+            .arg(node.conf_path())
+            .current_dir(&node.path)
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .process_group(0)
+            .spawn()
+            .map_err(|error| Error::file("start", &self.program, error))?;
+        // The server writes the same number into the same file; but not before it is ready, and not every one does.
+        fs::write(node.pid_path(), format!("{}\n", child.id()))
+            .map_err(|error| Error::file("write", node.pid_path(), error))
+            .map(|()| Started { node: node.clone(), child, log_start })
+    }
+}
+
+impl Started {
+    /// Waits for the first PONG. Loading takes as long as it takes.
+    pub fn wait_ready(&mut self, auth: &Auth, interrupt: &Interrupt) -> Result<(), Error> {
+        let address = self.node.address();
+        let mut watch = Stopwatch::start();
+        loop {
+            if !self.is_running() {
+                return Err(Error::DidNotStart { port: self.node.port, output: self.output() });
+            }
+            match ping(&address, auth) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.code() == "LOADING" => watch = Stopwatch::start(),
+                Err(error @ ClientError::Reply(_)) => return Err(error.at(&address)),
+                Err(_) if watch.elapsed_ms() < START_TIMEOUT_MS => {}
+                Err(error) => return Err(error.at(&address)),
+            }
+            pause(20, interrupt)?;
+        }
+    }
+
+    /// False once it has ended, of itself or by anyone's signal; this also collects the exit status.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What the process said since it was started: its output, then its log.
+    fn output(&self) -> String {
+        let output = read_from(&self.node.output_path(), 0);
+        let log = read_from(&self.node.log_path(), self.log_start);
+        let all = format!("{output}\n{log}");
+        let lines: Vec<&str> = all.lines().filter(|line| !line.trim().is_empty()).collect();
+        lines[lines.len().saturating_sub(OUTPUT_LINES_MAX)..].join("\n")
+    }
+}
+
+fn read_from(path: &Path, offset: u64) -> String {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_to_end(&mut bytes)
+    });
+    // A file that is not there says nothing.
+    read.map_or(String::new(), |_| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn ping(address: &Address, auth: &Auth) -> Result<(), ClientError> {
+    Client::connect(address, auth)?.call(&["PING"]).map(drop)
+}
+
+/// The process of a node, if it runs. A pid file outlives its process, and the number may long be another's: it
+/// counts only while that process works in the node's folder.
+pub fn pid_of(node: &NodeFolder) -> Option<Pid> {
+    let pid = fs::read_to_string(node.pid_path()).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
+    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let alive = if Path::new("/proc/self").exists() {
+        // Unreadable for a process that ended and was not yet collected.
+        fs::read_link(proc.join("cwd")).is_ok_and(|dir| dir == node.path)
+    } else {
+        test_kill_process(pid).is_ok()
+    };
+    alive.then_some(pid)
+}
+
+/// Kills a node as a power cut would.
+pub fn kill(node: &NodeFolder) -> Result<(), Error> {
+    let pid = pid_of(node).ok_or_else(|| Error::refused(&node.address(), "is not running"))?;
+    kill_process(pid, Signal::KILL)
+        .map_err(|error| Error::file("kill the process in", &node.path, error.into()))
+}
+
+/// Asks all nodes to save and leave, and waits until they have. A second wish of the user's to leave, or too long
+/// a wait, kills them. Gives the number that were running.
+pub fn stop_all(nodes: &[NodeFolder], interrupt: &Interrupt) -> Result<usize, Error> {
+    let running: Vec<(&NodeFolder, Pid)> =
+        nodes.iter().filter_map(|node| Some((node, pid_of(node)?))).collect();
+    for (node, pid) in &running {
+        match kill_process(*pid, Signal::TERM) {
+            // It may have gone by itself meanwhile.
+            Err(error) if pid_of(node).is_some() => {
+                return Err(Error::file("stop the process in", &node.path, error.into()));
+            }
+            _ => {}
+        }
+    }
+    let impatience = interrupt.count();
+    let left = || running.iter().filter(|(node, pid)| pid_of(node) == Some(*pid));
+    let gone = wait_for("the nodes to stop", STOP_TIMEOUT_MS, &Interrupt::default(), || {
+        let impatient = interrupt.count() > impatience;
+        Ok((impatient || left().next().is_none()).then_some(()))
+    });
+    for (node, pid) in left() {
+        eprintln!("balas: the node on port {} has not stopped: killing it", node.port);
+        // Gone already is as good.
+        let _ = kill_process(*pid, Signal::KILL);
+    }
+    // Those killed are out of our hands; a file of theirs would only name a process that is no more.
+    for (node, _) in &running {
+        if pid_of(node).is_none() {
+            let _ = fs::remove_file(node.pid_path());
+        }
+    }
+    gone.or(Ok(())).map(|()| running.len())
+}
+
+/// Fails when another process listens on this port.
+pub fn check_port_free(port: u16) -> Result<(), Error> {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop).map_err(|_| Error::PortTaken(port))
+}
