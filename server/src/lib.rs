@@ -2,6 +2,7 @@
 //! crates below.
 
 mod aof;
+mod clients;
 mod clock;
 mod cluster;
 mod commands;

@@ -1,5 +1,6 @@
-//! Commands about the connection itself: PING, AUTH, HELLO, SELECT, CLIENT and their like.
+//! Commands about the connection itself: PING, AUTH, HELLO, SELECT and their like.
 
+use super::client::{check_name, set_name};
 use super::prelude::*;
 use protocol::Resp;
 
@@ -145,95 +146,6 @@ fn reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-fn client_id(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.integer(cx.session.id as i64);
-    Ok(())
-}
-
-fn client_getname(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    match cx.session.name.as_str() {
-        "" => cx.reply.null(),
-        name => cx.reply.text(name),
-    }
-    Ok(())
-}
-
-fn check_name(name: &[u8]) -> Done {
-    if name.iter().all(|b| (b'!'..=b'~').contains(b)) {
-        return Ok(());
-    }
-    Err(ReplyError::fixed("ERR Client names cannot contain spaces, newlines or special characters."))
-}
-
-fn set_name(cx: &mut Cx<'_>, name: &[u8]) {
-    cx.session.name = String::from_utf8_lossy(name).into_owned();
-}
-
-fn client_setname(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let name = args.bytes()?;
-    check_name(name)?;
-    set_name(cx, name);
-    cx.reply.ok();
-    Ok(())
-}
-
-fn client_setinfo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (option, value) = (args.bytes()?, args.bytes()?);
-    let is = |name: &str| option.eq_ignore_ascii_case(name.as_bytes());
-    let field = match () {
-        () if is("lib-name") => "lib-name",
-        () if is("lib-ver") => "lib-ver",
-        () => {
-            let text = [b"ERR Unrecognized option '", option, b"'"].concat();
-            return Err(ReplyError::new(text));
-        }
-    };
-    if !value.iter().all(|b| (b'!'..=b'~').contains(b)) {
-        let text = format!("ERR {field} cannot contain spaces, newlines or special characters.");
-        return Err(ReplyError::new(text));
-    }
-    let value = String::from_utf8_lossy(value).into_owned();
-    *(if field == "lib-name" { &mut cx.session.lib_name } else { &mut cx.session.lib_version }) = value;
-    cx.reply.ok();
-    Ok(())
-}
-
-fn client_reply(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let flags = &mut cx.session.flags;
-    if args.flag("ON") {
-        flags.remove(SessionFlags::REPLY_OFF | SessionFlags::REPLY_SKIP | SessionFlags::REPLY_SKIP_NEXT);
-        cx.reply.ok();
-    } else if args.flag("OFF") {
-        flags.insert(SessionFlags::REPLY_OFF);
-    } else if args.flag("SKIP") {
-        if !flags.contains(SessionFlags::REPLY_OFF) {
-            flags.insert(SessionFlags::REPLY_SKIP_NEXT);
-        }
-    } else {
-        return Err(ReplyError::SYNTAX);
-    }
-    Ok(())
-}
-
-fn client_switch(cx: &mut Cx<'_>, args: &mut Args<'_>, flag: SessionFlags) -> Done {
-    let on = match () {
-        () if args.flag("ON") => true,
-        () if args.flag("OFF") => false,
-        () => return Err(ReplyError::SYNTAX),
-    };
-    cx.session.flags.set(flag, on);
-    cx.reply.ok();
-    Ok(())
-}
-
-fn client_no_evict(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    client_switch(cx, args, SessionFlags::NO_EVICT)
-}
-
-fn client_no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    client_switch(cx, args, SessionFlags::NO_TOUCH)
-}
-
 fn readonly(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cluster_only(cx)?;
     cx.session.flags.insert(SessionFlags::READONLY);
@@ -259,22 +171,6 @@ fn cluster_only(cx: &Cx<'_>) -> Done {
     if cx.settings.cluster_enabled { Ok(()) } else { Err(ReplyError::CLUSTER_DISABLED) }
 }
 
-/// A container without its subcommand; the dispatcher refuses it by its arity.
-fn client(_: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    Err(ReplyError::SYNTAX)
-}
-
-#[rustfmt::skip]
-const CLIENT: &[CommandSpec] = &[
-    CommandSpec::new("id", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_id).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
-    CommandSpec::new("getname", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_getname).acl(acl!(CONNECTION)).group(Group::Connection).since("2.6.9"),
-    CommandSpec::new("setname", 3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_setname).acl(acl!(CONNECTION)).group(Group::Connection).since("2.6.9"),
-    CommandSpec::new("setinfo", 4, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_setinfo).acl(acl!(CONNECTION)).group(Group::Connection).since("7.2.0"),
-    CommandSpec::new("reply", 3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_reply).acl(acl!(CONNECTION)).group(Group::Connection).since("3.2.0"),
-    CommandSpec::new("no-evict", 3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL), client_no_evict).acl(acl!(CONNECTION)).group(Group::Connection).since("7.0.0"),
-    CommandSpec::new("no-touch", 3, flags!(NOSCRIPT | LOADING | STALE), client_no_touch).acl(acl!(CONNECTION)).group(Group::Connection).since("7.2.0"),
-];
-
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("ping", -1, flags!(FAST | SENTINEL), ping).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
@@ -284,7 +180,6 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("quit", -1, flags!(ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | NOT_QUEUED), quit).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("reset", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED), reset).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
-    CommandSpec::new("client", -2, flags!(SENTINEL), client).subcommands(CLIENT).group(Group::Connection).since("2.4.0"),
     CommandSpec::new("readonly", 1, flags!(FAST | LOADING | STALE), readonly).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),
     CommandSpec::new("readwrite", 1, flags!(FAST | LOADING | STALE), readwrite).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),
     CommandSpec::new("asking", 1, flags!(FAST), asking).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),

@@ -11,6 +11,7 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod client;
 mod cluster;
 mod common;
 mod config;

@@ -41,6 +41,8 @@ pub struct Session {
     /// `ip:port` of the peer and of our side.
     pub peer: String,
     pub local: String,
+    /// The socket's number, for CLIENT LIST.
+    pub fd: i32,
     pub created_ms: i64,
     pub last_used_ms: i64,
     pub last_command: Option<&'static Command>,
@@ -103,6 +105,7 @@ impl Session {
             lib_version: String::new(),
             peer,
             local,
+            fd: -1,
             created_ms: now_ms,
             last_used_ms: now_ms,
             last_command: None,

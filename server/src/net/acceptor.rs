@@ -13,6 +13,7 @@ use protocol::ReplyError;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -176,6 +177,7 @@ fn welcome(
     }
     server.stats.connected.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(server.next_client_id(), peer, local, clock::now_ms());
+    session.fd = socket.as_raw_fd();
     session.flags.set(SessionFlags::AUTHENTICATED, settings.requirepass.is_empty());
     session.flags.set(SessionFlags::UNIX_SOCKET, ip.is_none());
     Some(Box::new(Conn::new(socket, session)))

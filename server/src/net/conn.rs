@@ -10,6 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use protocol::request::Progress;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// A connected socket of either kind.
 pub enum Socket {
@@ -40,6 +41,15 @@ impl Socket {
                 Socket::Unix(UnixStream::from_std(stream))
             }
         })
+    }
+}
+
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Socket::Tcp(stream) => stream.as_raw_fd(),
+            Socket::Unix(stream) => stream.as_raw_fd(),
+        }
     }
 }
 

@@ -1,0 +1,131 @@
+//! Connections as commands see them from outside: who is there, and CLIENT LIST's line for each.
+
+use crate::exec::session::Session;
+use crate::exec::{Cx, SessionFlags};
+use crate::net::Conn;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What a client is for, as CLIENT LIST TYPE and output buffer limits tell them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClientType {
+    Normal,
+    Replica,
+    Pubsub,
+    Master,
+}
+
+impl ClientType {
+    pub fn named(name: &[u8]) -> Option<ClientType> {
+        const NAMES: [(&str, ClientType); 5] = [
+            ("normal", ClientType::Normal),
+            ("slave", ClientType::Replica),
+            ("replica", ClientType::Replica),
+            ("pubsub", ClientType::Pubsub),
+            ("master", ClientType::Master),
+        ];
+        let named = NAMES.iter().find(|(text, _)| text.as_bytes().eq_ignore_ascii_case(name))?;
+        Some(named.1)
+    }
+
+    pub fn of(session: &Session) -> ClientType {
+        match () {
+            () if session.is(SessionFlags::MASTER) => ClientType::Master,
+            () if session.is(SessionFlags::REPLICA) && !session.is(SessionFlags::MONITOR) => {
+                ClientType::Replica
+            }
+            () => ClientType::Normal,
+        }
+    }
+}
+
+/// A connection to be shown.
+pub struct View<'a> {
+    pub session: &'a Session,
+    /// `None` for the client that asks: it is being served.
+    conn: Option<&'a Conn>,
+}
+
+impl<'a> View<'a> {
+    pub fn own(session: &'a Session) -> View<'a> {
+        View { session, conn: None }
+    }
+
+    pub fn client_type(&self) -> ClientType {
+        ClientType::of(self.session)
+    }
+
+    /// The connection's line, fields and order as in Redis 7.2.
+    pub fn line(&self, now_ms: i64) -> String {
+        let s = self.session;
+        let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
+        let multi = s.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
+        let multi_bytes: usize =
+            s.multi.iter().flat_map(|multi| &multi.queue).map(|(_, args)| args.memory_bytes()).sum();
+        let (qbuf, qbuf_free) =
+            self.conn.map_or((0, 0), |conn| (conn.input.len(), conn.input.capacity() - conn.input.len()));
+        let (output, output_capacity) =
+            self.conn.map_or((0, 0), |conn| (conn.output.len(), conn.output.capacity()));
+        let total = size_of::<Conn>()
+            + size_of::<Session>()
+            + multi_bytes
+            + output_capacity
+            + self.conn.map_or(0, |conn| conn.input.capacity());
+        let events = if output > 0 { "rw" } else { "r" };
+        let command = s.last_command.map_or("NULL", |command| &command.full_name);
+        format!(
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} \
+             qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem={multi_bytes} rbs={output_capacity} \
+             rbp={output_capacity} obl=0 oll={} omem={output} tot-mem={total} events={events} cmd={command} \
+             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+            s.id,
+            s.peer,
+            s.local,
+            s.fd,
+            s.name,
+            seconds(s.created_ms),
+            if self.conn.is_some() { seconds(s.last_used_ms) } else { 0 },
+            self.flags(),
+            s.db,
+            usize::from(output > 0),
+            s.resp.number(),
+            s.lib_name,
+            s.lib_version,
+        )
+    }
+
+    fn flags(&self) -> String {
+        let s = self.session;
+        let waits = self.conn.is_some_and(|conn| conn.waiting.is_some());
+        let doomed = self.conn.is_some_and(|conn| conn.doomed);
+        let letters = [
+            ('O', s.is(SessionFlags::MONITOR)),
+            ('S', self.client_type() == ClientType::Replica),
+            ('M', s.is(SessionFlags::MASTER)),
+            ('x', s.multi.is_some()),
+            ('b', waits),
+            ('d', s.watch_broken.load(Relaxed)),
+            ('c', s.is(SessionFlags::CLOSE_AFTER_REPLY)),
+            ('A', doomed),
+            ('U', s.is(SessionFlags::UNIX_SOCKET)),
+            ('r', s.is(SessionFlags::READONLY)),
+            ('e', s.is(SessionFlags::NO_EVICT)),
+            ('T', s.is(SessionFlags::NO_TOUCH)),
+        ];
+        let shown: String = letters.into_iter().filter(|(_, on)| *on).map(|(letter, _)| letter).collect();
+        if shown.is_empty() { "N".into() } else { shown }
+    }
+}
+
+/// Shows every connection, the caller's own first. The world is at rest.
+pub fn each(cx: &mut Cx<'_>, mut show: impl FnMut(View<'_>)) {
+    show(View::own(cx.session));
+    each_other(cx, |_, conn| show(View { session: &conn.session, conn: Some(conn) }));
+}
+
+/// Every connection but the caller's own, with the thread that owns it. The world is at rest.
+pub fn each_other(cx: &mut Cx<'_>, mut visit: impl FnMut(usize, &mut Conn)) {
+    let Some(world) = &mut cx.world else { return };
+    for (thread, state) in world.threads().into_iter().enumerate() {
+        state.iter_mut().for_each(|(_, conn)| visit(thread, conn));
+    }
+}
