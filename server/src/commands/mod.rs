@@ -19,6 +19,7 @@ mod lcs;
 mod list;
 mod set;
 mod set_algebra;
+mod zset;
 mod string;
 pub mod transactions;
 
@@ -37,4 +38,4 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, set::COMMANDS, string::COMMANDS, transactions::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, set::COMMANDS, string::COMMANDS, transactions::COMMANDS, zset::COMMANDS];
