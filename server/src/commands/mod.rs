@@ -30,6 +30,7 @@ mod set;
 mod set_algebra;
 mod string;
 pub mod transactions;
+mod zset;
 
 use crate::exec::spec::CommandSpec;
 
@@ -61,4 +62,5 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     set::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
+    zset::COMMANDS,
 ];

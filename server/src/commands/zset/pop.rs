@@ -1,0 +1,201 @@
+//! Sorted sets: elements from the ends, at random, and by cursor.
+
+use crate::commands::common::{
+    Draw, ScanOptions, count_to_pop, element, keys_to_pop, positive, reply_empty_scan, reply_scan,
+    scan_cursor, score,
+};
+use crate::commands::prelude::*;
+use keyspace::types::number::append_double;
+use keyspace::types::zset::{ZSetEncoding, ZSetValue};
+use protocol::{Reply, Resp};
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Min,
+    Max,
+}
+
+impl End {
+    fn event(self) -> &'static str {
+        if self == End::Min { "zpopmin" } else { "zpopmax" }
+    }
+
+    fn command(self) -> &'static [u8] {
+        if self == End::Min { b"ZPOPMIN" } else { b"ZPOPMAX" }
+    }
+}
+
+/// Replies with `count` elements from one end, each as an array of its own when `nested`, and removes them.
+fn pop_many(zset: &mut ZSetValue, end: End, count: usize, nested: bool, reply: &mut Reply<'_>) {
+    let len = zset.len();
+    let mut show = |(member, value)| {
+        if nested {
+            reply.array(2);
+        }
+        element(reply, member);
+        score(reply, value);
+    };
+    let ranks = match end {
+        End::Min => 0..count,
+        End::Max => len - count..len,
+    };
+    match end {
+        End::Min => zset.range(ranks.clone()).for_each(&mut show),
+        End::Max => zset.range(ranks.clone()).rev().for_each(&mut show),
+    }
+    zset.remove_ranks(ranks);
+}
+
+fn pop(cx: &mut Cx<'_>, args: &mut Args<'_>, end: End) -> Done {
+    let key = args.key()?;
+    if args.left() > 1 {
+        return Err(ReplyError::SYNTAX);
+    }
+    let count = if args.is_empty() { None } else { Some(positive(args)?) };
+    let nested = count.is_some() && cx.reply.resp == Resp::V3;
+    let Some(zset) = cx.keys.typed_mut::<ZSetValue>(key)?.filter(|_| count != Some(0)) else {
+        cx.reply.array(0);
+        return Ok(());
+    };
+    let popped = count.unwrap_or(1).min(zset.len());
+    cx.reply.array(if nested { popped } else { 2 * popped });
+    pop_many(zset, end, popped, nested, &mut cx.reply);
+    cx.keys.changed_by(popped, key, Classes::ZSET, end.event());
+    cx.keys.remove_if_empty(key);
+    Ok(())
+}
+
+pub fn zpopmin(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    pop(cx, args, End::Min)
+}
+
+pub fn zpopmax(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    pop(cx, args, End::Max)
+}
+
+pub fn zmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let keys = keys_to_pop(args)?;
+    let end = match () {
+        () if args.flag("MIN") => End::Min,
+        () if args.flag("MAX") => End::Max,
+        () => return Err(ReplyError::SYNTAX),
+    };
+    let count = count_to_pop(args)?;
+    for key in keys {
+        let Some(zset) = cx.keys.typed_mut::<ZSetValue>(key)? else { continue };
+        let popped = count.min(zset.len());
+        cx.reply.array(2);
+        cx.reply.bulk(key);
+        cx.reply.array(popped);
+        pop_many(zset, end, popped, true, &mut cx.reply);
+        cx.keys.changed_by(popped, key, Classes::ZSET, end.event());
+        cx.keys.remove_if_empty(key);
+        cx.keys.effects.rewrite(cx.keys.db, &[end.command(), key, popped.to_string().as_bytes()]);
+        return Ok(());
+    }
+    cx.reply.null_array();
+    Ok(())
+}
+
+pub fn zrandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let key = args.key()?;
+    let draw = Draw::parse(args, "WITHSCORES")?;
+    let mut rng = cx.keys.rng.fork();
+    let (keys, reply) = (&mut cx.keys, &mut cx.reply);
+    let zset = keys.typed::<ZSetValue>(key)?;
+    let Some(draw) = draw else {
+        match zset.and_then(|zset| zset.random(&mut rng)) {
+            Some((member, _)) => element(reply, member),
+            None => reply.null(),
+        }
+        return Ok(());
+    };
+    let drawn = match (zset, usize::try_from(draw.count)) {
+        (None, _) => Vec::new(),
+        (Some(zset), Ok(count)) => zset.random_distinct(count, &mut rng),
+        (Some(zset), Err(_)) => zset.random_with_repeats(draw.count.unsigned_abs() as usize, &mut rng),
+    };
+    draw.head(reply, drawn.len());
+    for (member, value) in drawn {
+        draw.pair(reply);
+        element(reply, member);
+        if draw.pairs {
+            score(reply, value);
+        }
+    }
+    Ok(())
+}
+
+pub fn zscan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let (key, cursor) = (args.key()?, scan_cursor(args)?);
+    let (keys, reply) = (&mut cx.keys, &mut cx.reply);
+    let Some(zset) = keys.typed::<ZSetValue>(key)? else {
+        reply_empty_scan(reply);
+        return Ok(());
+    };
+    let options = ScanOptions::parse(args, false)?;
+    // ZSCAN, alone of all, shows the scores of large sets with 17 digits.
+    let is_large = matches!(zset.encoding(), ZSetEncoding::Tree);
+    let mut text = Vec::new();
+    reply_scan(reply, &options, cursor, |cursor, show| {
+        zset.scan(cursor, |member, value| {
+            text.clear();
+            if is_large {
+                append_17_digits(&mut text, value);
+            } else {
+                append_double(&mut text, value);
+            }
+            show(member.text(&mut itoa::Buffer::new()), Some(&text));
+        })
+    });
+    Ok(())
+}
+
+/// The text C's `%.17g` gives.
+fn append_17_digits(out: &mut Vec<u8>, value: f64) {
+    if value.is_infinite() {
+        out.extend_from_slice(if value > 0.0 { b"inf" } else { b"-inf" });
+        return;
+    }
+    let scientific = format!("{value:.16e}");
+    let (mantissa, exponent) = scientific.split_once('e').expect("that is the format");
+    let exponent: i32 = exponent.parse().expect("a small number");
+    let text = if (-4..17).contains(&exponent) {
+        let decimals = (16 - exponent) as usize;
+        trimmed(&format!("{value:.decimals$}")).to_owned()
+    } else {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        format!("{}e{sign}{:02}", trimmed(mantissa), exponent.abs())
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// Without zeros at the end of a fraction.
+fn trimmed(number: &str) -> &str {
+    if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seventeen_digits_are_as_c_prints_them() {
+        for (value, text) in [
+            (3.1, "3.1000000000000001"),
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (100.0, "100"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (1.5e300, "1.5000000000000001e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            let mut out = Vec::new();
+            append_17_digits(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+    }
+}
