@@ -1,8 +1,401 @@
 //! The append-only file: the write log on disk.
+//!
+//! One thread reads the log at its cursor, like a replica, and writes what it reads. A rewrite is a snapshot
+//! whose beginning coincides with the switch to a new increment.
 
+use crate::clock;
+use crate::config::{AppendFsync, Settings};
+use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
+use crate::log;
+use crate::net::Mail;
 use crate::server::Server;
+use crate::snapshot::{self, Filler, Job, Shape, read_options};
+use crate::write_log::Cursor;
+use parking_lot::Mutex;
+use persistence::aof::{AofError, AofNames, AofReader, AofWriter, Plan, PlannedFile, Record, plan};
+use persistence::rdb::{RdbVersion, Reader, SavedBy, Writer};
+use persistence::storage::{Disk, Storage, StorageFile};
+use protocol::ArgVec;
+use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-pub fn start_rewrite(_server: &Arc<Server>) -> bool {
-    false
+/// How much of the log is written at once.
+const CHUNK_BYTES: usize = 4 << 20;
+/// Longest wait for something to write: in time for the next sync.
+const IDLE: Duration = Duration::from_millis(100);
+/// Between two writes: whoever appends to the log need not wake the thread more often.
+const PACE: Duration = Duration::from_millis(1);
+/// After a failed write, so long until the next try.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The AOF of this server.
+#[derive(Default)]
+pub struct Aof {
+    core: Mutex<Option<Core>>,
+    pub rewriting: AtomicBool,
+    pub last_rewrite_ok: AtomicBool,
+    pub rewrites: AtomicU64,
+    /// Bytes of base and increments after the last rewrite, and now.
+    pub base_bytes: AtomicU64,
+    pub current_bytes: AtomicU64,
+}
+
+struct Core {
+    writer: AofWriter<Disk>,
+    cursor: Cursor,
+    /// Read from the log, and not written yet.
+    pending: Vec<u8>,
+    synced: Instant,
+    /// Offset in the log of what was written, and of what is known to be on disk.
+    written_offset: u64,
+}
+
+fn names(settings: &Settings) -> AofNames {
+    AofNames { folder: settings.appenddirname.clone(), file: settings.appendfilename.clone() }
+}
+
+/// Reads the AOF in, if there is one, and goes on writing it. The server must be loading.
+pub fn open(server: &Arc<Server>) -> Result<(), String> {
+    let settings = server.settings();
+    let names = names(&settings);
+    let storage = Disk::new(&settings.dir);
+    let found = plan(&storage, &names).map_err(|error| format!("{error}"))?;
+    let started = clock::monotonic();
+    for file in &found.files {
+        load_file(server, &settings, &storage, &names, file)?;
+    }
+    if !found.files.is_empty() {
+        log::notice(&format!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64()));
+    }
+    begin(server, storage, names, found).map_err(|error| format!("Can't open the append only file: {error}"))
+}
+
+/// Starts to write, after what was found has been read.
+fn begin(server: &Arc<Server>, storage: Disk, names: AofNames, found: Plan) -> io::Result<()> {
+    let size: u64 = found.files.iter().map(|file| file.size_bytes).sum();
+    let empty_base = |file: &mut <Disk as Storage>::File| {
+        let mut writer = Writer::new(file, RdbVersion::V11, true)?;
+        writer.saved_by(&SavedBy {
+            ctime_s: clock::now_ms() / 1000,
+            used_memory_bytes: crate::memory::used_bytes(),
+            replication: None,
+            is_aof_base: true,
+        })?;
+        writer.finish().map(|_| ())
+    };
+    let writer = AofWriter::open(storage, names, found.manifest, None, empty_base)?;
+    server.aof.base_bytes.store(size, Ordering::Relaxed);
+    server.aof.current_bytes.store(size, Ordering::Relaxed);
+    start_writing(server, writer)
+}
+
+/// Puts the writer at the end of the log, and the log to work.
+fn start_writing(server: &Arc<Server>, writer: AofWriter<Disk>) -> io::Result<()> {
+    server.log.set_active(true);
+    server.log.forget_db();
+    let end = server.log.end();
+    let cursor = server.log.cursor_at(end).map_err(|_| io::Error::other("the log has moved"))?;
+    let core = Core { writer, cursor, pending: Vec::new(), synced: clock::monotonic(), written_offset: end };
+    server.persistence.set_durable_offset(end);
+    *server.aof.core.lock() = Some(core);
+    Ok(())
+}
+
+fn load_file(
+    server: &Arc<Server>,
+    settings: &Settings,
+    storage: &Disk,
+    names: &AofNames,
+    file: &PlannedFile,
+) -> Result<(), String> {
+    let path = names.path(&file.name);
+    let mut source = storage.read(&path).map_err(|error| format!("Fatal error: can't open {path}: {error}"))?;
+    let mut head = [0; 5];
+    let len = read_head(&mut source, &mut head).map_err(|error| format!("Fatal error: can't read {path}: {error}"))?;
+    let whole = io::Read::chain(io::Cursor::new(head[..len].to_vec()), source);
+    if &head[..len] != b"REDIS" {
+        return replay(server, settings, storage, &path, file, whole, 0);
+    }
+    log::notice("Reading RDB base file on AOF loading...");
+    let mut reader = Reader::new(whole, read_options(server));
+    let mut filler = Filler::new(server);
+    persistence::rdb::load(&mut reader, &mut filler)
+        .map_err(|error| format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name))?;
+    let offset = reader.offset();
+    let (buffered, rest) = reader.into_parts();
+    replay(server, settings, storage, &path, file, io::Cursor::new(buffered).chain(rest), offset)
+}
+
+fn read_head(source: &mut impl Read, head: &mut [u8]) -> io::Result<usize> {
+    let mut len = 0;
+    while len < head.len() {
+        match source.read(&mut head[len..])? {
+            0 => break,
+            n => len += n,
+        }
+    }
+    Ok(len)
+}
+
+/// Runs the commands of a file. `offset` is where in it `source` begins.
+fn replay(
+    server: &Arc<Server>,
+    settings: &Settings,
+    storage: &Disk,
+    path: &str,
+    file: &PlannedFile,
+    source: impl Read,
+    offset: u64,
+) -> Result<(), String> {
+    let mut executor = Executor::new(server.clone(), 0);
+    let mut session = Session::new(u64::MAX, String::new(), String::new(), clock::now_ms());
+    session.flags = SessionFlags::LOADER | SessionFlags::AUTHENTICATED;
+    let mut reader = AofReader::new(source, offset);
+    let mut reply = Vec::new();
+    let batch = Batch::begin(server);
+    loop {
+        let argv = match reader.next() {
+            Ok(None) => return Ok(()),
+            Ok(Some(Record::Command(command))) => command.iter().collect::<ArgVec>(),
+            Ok(Some(_)) => continue,
+            Err(AofError::Truncated { valid_up_to }) if file.is_last && settings.aof_load_truncated => {
+                log::warning(&format!("!!! Warning: short read while loading the AOF file {}!!!", file.name));
+                log::warning(&format!(
+                    "AOF {} loaded anyway because aof-load-truncated is enabled; truncating it from offset {valid_up_to}",
+                    file.name
+                ));
+                return storage.truncate(path, valid_up_to).map_err(|error| format!("Can't truncate {path}: {error}"));
+            }
+            Err(AofError::Truncated { valid_up_to }) => {
+                return Err(format!(
+                    "Unexpected end of file reading the append only file {} (whole up to offset {valid_up_to}). You can: \
+                     1) Make a backup of your AOF file, then use ./redis-check-aof --fix <filename.manifest>. \
+                     2) Alternatively you can set the 'aof-load-truncated' configuration option to yes and restart the server.",
+                    file.name
+                ));
+            }
+            Err(error) => {
+                return Err(format!(
+                    "Bad file format reading the append only file {}: {error}: make a backup of your AOF file, then use \
+                     ./redis-check-aof --fix <filename.manifest>",
+                    file.name
+                ));
+            }
+        };
+        let argv = argv.as_argv();
+        reply.clear();
+        let mut outcome = executor.execute(&batch, &mut session, argv, &mut reply, None);
+        if matches!(outcome, Outcome::NeedsWorld) {
+            let mut world = server.gate.stop_world();
+            outcome = executor.execute(&batch, &mut session, argv, &mut reply, Some(&mut world));
+        }
+        let _ = outcome;
+        if reply.starts_with(b"-ERR unknown command") {
+            let name = String::from_utf8_lossy(argv.name()).into_owned();
+            return Err(format!("Unknown command '{name}' reading the append only file {}", file.name));
+        }
+    }
+}
+
+/// Writes the log to the file. Runs until the process ends.
+pub fn run(server: &Arc<Server>) {
+    loop {
+        let settings = server.settings();
+        let step = server.aof.core.lock().as_mut().map(|core| core.step(server, &settings));
+        match step {
+            Some(Step::Wrote) if settings.appendfsync == AppendFsync::Always => {}
+            Some(Step::Wrote) => std::thread::sleep(PACE),
+            Some(Step::Failed) => std::thread::sleep(RETRY),
+            Some(Step::Idle) | None => server.log.wait_for_growth(server.aof.position(server), IDLE),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Idle,
+    Wrote,
+    Failed,
+}
+
+impl Aof {
+    fn position(&self, server: &Server) -> u64 {
+        self.core.lock().as_ref().map_or_else(|| server.log.end(), |core| core.cursor.get())
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.core.lock().is_some()
+    }
+
+    /// Writes and syncs all there is. The world must be at rest.
+    pub fn finish(&self, server: &Server) -> io::Result<()> {
+        match &mut *self.core.lock() {
+            None => Ok(()),
+            Some(core) => {
+                core.drain(server)?;
+                core.writer.sync()
+            }
+        }
+    }
+}
+
+impl Core {
+    fn step(&mut self, server: &Server, settings: &Settings) -> Step {
+        let written = match self.write_some(server) {
+            Ok(written) => written,
+            Err(error) => return self.failed(server, "writing to", &error),
+        };
+        let due = match settings.appendfsync {
+            AppendFsync::Always => written > 0,
+            AppendFsync::Everysec => self.synced.elapsed() >= Duration::from_secs(1),
+            AppendFsync::No => false,
+        };
+        if due && self.writer.synced_bytes() < self.writer.size_bytes() {
+            if let Err(error) = self.writer.sync() {
+                return self.failed(server, "syncing", &error);
+            }
+            self.synced = clock::monotonic();
+            server.persistence.set_durable_offset(self.written_offset);
+            if settings.appendfsync == AppendFsync::Always {
+                server.post_all(|| Mail::LogMoved);
+            }
+        }
+        if !server.persistence.aof_write_ok.swap(true, Ordering::Relaxed) {
+            log::warning("AOF write error looks solved. The server can write again.");
+        }
+        if written > 0 { Step::Wrote } else { Step::Idle }
+    }
+
+    fn failed(&self, server: &Server, doing: &str, error: &io::Error) -> Step {
+        if server.persistence.aof_write_ok.swap(false, Ordering::Relaxed) {
+            log::warning(&format!("Error {doing} the append only file: {error}"));
+        }
+        Step::Failed
+    }
+
+    /// Writes the next piece of the log; returns its length.
+    fn write_some(&mut self, server: &Server) -> io::Result<usize> {
+        if self.pending.is_empty() {
+            let moved = server.log.read_durable(&self.cursor, CHUNK_BYTES, &mut self.pending);
+            moved.map_err(|_| io::Error::other("the log was cut before it was written"))?;
+        }
+        let len = self.pending.len();
+        if len > 0 {
+            self.writer.write(&self.pending)?;
+            self.pending.clear();
+            server.aof.current_bytes.fetch_add(len as u64, Ordering::Relaxed);
+        }
+        self.written_offset = self.cursor.get();
+        Ok(len)
+    }
+
+    fn drain(&mut self, server: &Server) -> io::Result<()> {
+        while self.write_some(server)? > 0 {}
+        Ok(())
+    }
+}
+
+/// Starts a rewrite unless one is under way. Returns whether it did.
+pub fn start_rewrite(server: &Arc<Server>) -> bool {
+    if server.aof.rewriting.swap(true, Ordering::AcqRel) {
+        return false;
+    }
+    log::notice("Background append only file rewriting started");
+    server.snapshots.submit(Job::Other(Box::new(|server| {
+        let result = rewrite(server);
+        server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                server.aof.rewrites.fetch_add(1, Ordering::Relaxed);
+                log::notice("Background AOF rewrite finished successfully");
+            }
+            Err(error) => log::warning(&format!("Background AOF rewrite failed: {error}")),
+        }
+        server.aof.rewriting.store(false, Ordering::Release);
+    })));
+    true
+}
+
+fn rewrite(server: &Arc<Server>) -> io::Result<()> {
+    const NOT_OPEN: &str = "there is no append only file";
+    // What can be synced before the world stops need not be while it does.
+    if let Some(core) = &mut *server.aof.core.lock() {
+        core.drain(server)?;
+        core.writer.sync()?;
+    }
+    let was_open = server.aof.is_open();
+    if !was_open {
+        begin_waiting(server)?;
+    }
+    let shape = Shape { version: RdbVersion::V11, is_aof_base: true };
+    let begin = |_: &mut crate::gate::World<'_>| {
+        let mut core = server.aof.core.lock();
+        let core = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
+        core.drain(server)?;
+        core.writer.rotate(None)?;
+        server.log.forget_db();
+        Ok(())
+    };
+    let create = |&(): &()| {
+        let core = server.aof.core.lock();
+        core.as_ref().ok_or_else(|| io::Error::other(NOT_OPEN))?.writer.create_base()
+    };
+    let taken = snapshot::take(server, &shape, create, begin).and_then(|(mut base, ())| base.sync());
+    let mut core = server.aof.core.lock();
+    let core_ref = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
+    if let Err(error) = taken {
+        let _ = core_ref.writer.abandon_rewrite();
+        return Err(error);
+    }
+    core_ref.writer.finish_rewrite(None)?;
+    let settings = server.settings();
+    let storage = Disk::new(&settings.dir);
+    let names = names(&settings);
+    let manifest = core_ref.writer.manifest();
+    let files = manifest.base.iter().chain(&manifest.incrs);
+    let size = files.filter_map(|info| storage.size(&names.path(&info.name)).ok().flatten()).sum();
+    server.aof.base_bytes.store(size, Ordering::Relaxed);
+    server.aof.current_bytes.store(size, Ordering::Relaxed);
+    if !was_open && !settings.appendonly {
+        // BGREWRITEAOF with the AOF switched off makes one, but does not go on with it.
+        *core = None;
+    }
+    Ok(())
+}
+
+/// Opens an AOF that has no base yet: the rewrite that follows gives it one.
+fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
+    let settings = server.settings();
+    let storage = Disk::new(&settings.dir);
+    let names = names(&settings);
+    let found = plan(&storage, &names).map_err(|error| io::Error::other(error.to_string()))?;
+    let writer = AofWriter::open_waiting(storage, names, found.manifest)?;
+    let _world = server.gate.stop_world();
+    start_writing(server, writer)
+}
+
+/// `appendonly` was switched while the server runs.
+pub fn switch(server: &Arc<Server>, on: bool) {
+    if on {
+        start_rewrite(server);
+    } else if let Some(mut core) = server.aof.core.lock().take() {
+        let _ = core.drain(server).and_then(|()| core.writer.close());
+        server.persistence.set_durable_offset(u64::MAX);
+    }
+}
+
+/// Rewrites when the file has grown by as much as the configuration says.
+pub fn cron(server: &Arc<Server>, settings: &Settings) {
+    let current = server.aof.current_bytes.load(Ordering::Relaxed);
+    let base = server.aof.base_bytes.load(Ordering::Relaxed).max(1);
+    if settings.aof_rewrite_percentage == 0 || current < settings.aof_rewrite_min_bytes || !server.aof.is_open() {
+        return;
+    }
+    let growth = current.saturating_sub(base) * 100 / base;
+    if growth >= settings.aof_rewrite_percentage && !server.aof.rewriting.load(Ordering::Acquire) {
+        log::notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
+        start_rewrite(server);
+    }
 }

@@ -24,6 +24,7 @@ mod replication;
 mod server;
 mod slowlog;
 mod snapshot;
+mod start;
 mod stats;
 mod watch;
 mod write_log;

@@ -77,6 +77,7 @@ pub fn start_save(server: &Arc<Server>) -> bool {
 pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     /// After a failed save, so long until the next try.
     const RETRY_MS: i64 = 5_000;
+    crate::aof::cron(server, settings);
     let persistence = &server.persistence;
     let changes = server.changes().saturating_sub(persistence.changes_at_save.load(Ordering::Relaxed));
     let since_ms = now_ms - persistence.last_save_ms.load(Ordering::Relaxed);

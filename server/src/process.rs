@@ -112,6 +112,8 @@ fn run(config: Config) -> io::Result<i32> {
             panic!("the acceptor cannot go on: {error}");
         }
     })?;
+    crate::start::load(&server).map_err(io::Error::other)?;
+    server.start_followers()?;
     ready(&settings);
     Ok(shutdown::run(&server))
 }

@@ -28,6 +28,7 @@ pub struct Server {
     pub eviction: Eviction,
     pub replication: Replication,
     pub persistence: Persistence,
+    pub aof: crate::aof::Aof,
     /// `None` unless `cluster-enabled`.
     pub cluster: Option<Cluster>,
     /// A dataset is being read in: most commands are refused.
@@ -59,8 +60,9 @@ impl Server {
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
             persistence: Persistence::new(now_ms),
+            aof: Default::default(),
             cluster,
-            loading: AtomicBool::new(false),
+            loading: AtomicBool::new(true),
             shutdown: Default::default(),
             run_id,
             started_ms: now_ms,
@@ -78,9 +80,8 @@ impl Server {
     pub fn start_helpers(self: &Arc<Self>) -> io::Result<()> {
         crate::snapshot::start(self)?;
         self.start_thread("cron", crate::cron::run)?;
-        self.start_thread("replication", crate::replication::run_link)?;
+        self.start_thread("aof", crate::aof::run)?;
         if self.cluster.is_some() {
-            self.start_thread("cluster", crate::cluster::run_applier)?;
             self.start_thread("bus", |server| {
                 if let Err(error) = crate::cluster::run_bus(server) {
                     // A cluster node that cannot talk to its peers is of no use to anybody.
@@ -88,6 +89,17 @@ impl Server {
                     std::process::exit(1);
                 }
             })?;
+        }
+        Ok(())
+    }
+
+    /// Starts the threads that change role and data at the bidding of others; the dataset must be loaded.
+    pub fn start_followers(self: &Arc<Self>) -> io::Result<()> {
+        self.start_thread("replication", crate::replication::run_link)?;
+        if self.cluster.is_some() {
+            self.start_thread("cluster", crate::cluster::run_applier)?;
+        } else if let Some((host, port)) = &self.settings().replicaof {
+            self.replication.follow(self, host, *port);
         }
         Ok(())
     }
@@ -148,13 +160,28 @@ impl Server {
 
     /// Brings everything to disk before the process ends; nothing is written meanwhile, as the world is at rest. The
     /// error says why it cannot end.
-    pub fn prepare_shutdown(&self, _how: crate::process::shutdown::How) -> Result<(), String> {
+    pub fn prepare_shutdown(&self, how: crate::process::shutdown::How) -> Result<(), String> {
+        use crate::process::shutdown::Saving;
+        self.aof.finish(self).map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
+        let save = match how.saving {
+            Saving::Yes => true,
+            Saving::No => false,
+            Saving::IfConfigured => !self.settings().save.is_empty(),
+        };
+        if save && !self.loading.load(Ordering::Relaxed) {
+            crate::log::notice("Saving the final RDB snapshot before exiting.");
+            crate::snapshot::save_at_rest(self)
+                .map_err(|error| format!("Error trying to save the DB, can't exit: {error}."))?;
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.save().map_err(|error| format!("Error saving the cluster node config: {error}."))?;
+        }
         Ok(())
     }
 
     /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
     /// put in force, and why.
-    pub fn config_changed(&self, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
+    pub fn config_changed(self: &Arc<Self>, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
         if new.port != old.port {
             return Err(("port", "Unable to listen on this port. Check server logs.".into()));
         }
@@ -171,6 +198,12 @@ impl Server {
                 )))?;
         }
         crate::log::set_level(&new.loglevel);
+        if new.appendonly != old.appendonly {
+            crate::aof::switch(self, new.appendonly);
+        }
+        if let Some(cluster) = &self.cluster {
+            cluster.reconfigure(new);
+        }
         if new.repl_backlog_bytes != old.repl_backlog_bytes {
             self.log.set_backlog_bytes(new.repl_backlog_bytes);
         }

@@ -244,10 +244,10 @@ impl WriteLog {
         Ok((to - from) as usize)
     }
 
-    /// Waits until there is something after the cursor, at most so long.
-    pub fn wait(&self, cursor: &Cursor, at_most: Duration) {
+    /// Waits until there is something after `position`, at most so long.
+    pub fn wait_for_growth(&self, position: u64, at_most: Duration) {
         let mut tail = self.tail.lock();
-        if tail.end == cursor.get() {
+        if tail.end == position {
             tail.waited_for = true;
             self.grown.wait_for(&mut tail, at_most);
         }

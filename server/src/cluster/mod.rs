@@ -127,6 +127,13 @@ impl Cluster {
         self.routing.store(Arc::new(table));
     }
 
+    /// Settles what slots the keys read at start are in.
+    pub fn account_for_keys(&self, server: &crate::server::Server) {
+        let Some(db) = server.keyspace.db(0) else { return };
+        let held: Vec<_> = protocol::Slot::all().filter(|&slot| db.key_count(slot) > 0).collect();
+        self.with(|machine, cx| machine.account_for_keys(cx, &held));
+    }
+
     /// Writes nodes.conf now.
     pub fn save(&self) -> io::Result<()> {
         save(&self.conf_path, &self.core.lock().machine.nodes_conf_text(), true)

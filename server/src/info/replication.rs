@@ -41,7 +41,7 @@ pub fn replication(text: &mut Text, cx: &Cx<'_>) {
 /// The link to our master.
 fn master(text: &mut Text, cx: &Cx<'_>) {
     let is_up = !cx.server.replication.is_link_down();
-    let (host, port) = cx.settings.replicaof.clone().unwrap_or_default();
+    let (host, port) = cx.server.replication.master().unwrap_or_default();
     text.field("master_host", host);
     text.field("master_port", port);
     text.field("master_link_status", if is_up { "up" } else { "down" });
