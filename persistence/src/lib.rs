@@ -2,9 +2,11 @@
 //!
 //! **Invariant:** no client, no socket, no clock, no thread of its own.
 
+pub mod aof;
 pub mod crc64;
 pub mod lzf;
 pub mod rdb;
+pub mod storage;
 
 /// Property tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
 #[cfg(test)]

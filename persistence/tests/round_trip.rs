@@ -11,7 +11,7 @@ use keyspace::types::hash::HashValue;
 use keyspace::types::list::{End, ListValue};
 use keyspace::types::set::SetValue;
 use keyspace::types::zset::ZSetValue;
-use keyspace::{Entry, NewValue, Object, ValueRef};
+use keyspace::{Entry, NewValue, ValueRef};
 use proptest::prelude::*;
 use std::sync::Arc;
 use support::content::content;
