@@ -74,7 +74,6 @@ pub struct Node {
     pub kind: Kind,
     pub port: u16,
     pub folder: PathBuf,
-    directives: Vec<String>,
     child: Option<Child>,
 }
 
@@ -90,8 +89,13 @@ impl Node {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("balas-e2e-{}-{port}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder for the server");
-        let directives = directives.iter().map(|&word| word.to_owned()).collect();
-        let mut node = Node { kind, port, folder, directives, child: None };
+        let mut conf = format!("port {port}\nbind 127.0.0.1\ndir {}\n", folder.display());
+        conf += "save \"\"\nrepl-diskless-sync-delay 0\n";
+        for directive in directives {
+            let _ = writeln!(conf, "{directive}");
+        }
+        fs::write(folder.join("redis.conf"), conf).expect("a configuration file");
+        let mut node = Node { kind, port, folder, child: None };
         node.launch();
         node
     }
@@ -100,9 +104,7 @@ impl Node {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let binary = self.kind.binary();
         let child = Command::new(&binary)
-            .args(["--port", &self.port.to_string(), "--dir", &self.folder.display().to_string()])
-            .args(["--bind", "127.0.0.1", "--save", "", "--repl-diskless-sync-delay", "0"])
-            .args(&self.directives)
+            .arg(self.folder.join("redis.conf"))
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
@@ -299,7 +301,7 @@ pub struct Cluster {
 impl Cluster {
     /// Starts nodes that do not know each other yet.
     pub fn start(kinds: &[Kind], directives: &[&str]) -> Cluster {
-        let mut all = vec!["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let mut all = vec!["cluster-enabled yes", "cluster-node-timeout 2000"];
         all.extend(directives);
         let mut nodes: Vec<Node> = kinds.iter().map(|&kind| Node::spawn(kind, &all)).collect();
         nodes.iter_mut().for_each(Node::wait_ready);
@@ -439,7 +441,17 @@ pub fn redis_cli(args: &[&str]) -> String {
     said
 }
 
-/// Runs stock's redis-cli.
+/// Runs stock's redis-cli, saying yes to the one question that `--cluster-yes` does not answer.
 pub fn try_redis_cli(args: &[&str]) -> Output {
-    Command::new("redis-cli").args(args).stdin(Stdio::null()).output().expect("redis-cli is there")
+    let mut child = Command::new("redis-cli")
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("redis-cli is there");
+    if let Some(mut stdin) = child.stdin.take().filter(|_| args.contains(&"fix")) {
+        let _ = io::Write::write_all(&mut stdin, b"yes\n");
+    }
+    child.wait_with_output().expect("redis-cli ends")
 }

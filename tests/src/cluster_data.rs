@@ -40,7 +40,7 @@ pub fn fill(prefix: &str, count: usize, mut call: impl FnMut(&str, &[&str]) -> V
         run("hash", "HSET", &["field", "value", "n", &number]);
         run("hash", "PEXPIRE", &["200000000"]);
         run("bighash", "HSET", &many);
-        run("zset", "ZADD", &["1.5", "one", "-inf", "least", "3e100", "most"]);
+        run("zset", "ZADD", &["1.5", "one", "-inf", "least", "1024", "most"]);
         run("bigzset", "ZADD", &scored);
     }
 }
@@ -50,9 +50,11 @@ pub fn fill_server(client: &mut Client, prefix: &str, count: usize) {
     fill(prefix, count, |_, argv| client.call(argv).expect("the server answers"));
 }
 
-/// Reads back all keys of database 0.
+/// Reads back all keys of database 0, of a master or a replica.
 pub fn dataset(client: &mut Client) -> Dataset {
     let mut call = |argv: &[&str]| client.call(argv).expect("the server answers");
+    // A replica in a cluster serves reads only then; elsewhere this is refused.
+    call(&["READONLY"]);
     let keys = call(&["KEYS", "*"]);
     let mut all = Dataset::new();
     for key in keys.items().iter().map(text) {
@@ -85,8 +87,23 @@ fn in_order(kind: &str, value: &Value) -> String {
 
 /// Asserts that two datasets are the same, naming the first key that is not.
 pub fn assert_same(what: &str, one: &Dataset, other: &Dataset) {
-    for (key, value) in one {
-        assert_eq!(other.get(key), Some(value), "{what}: {key}");
+    assert_same_within(what, one, other, 0);
+}
+
+/// As [`assert_same`], for keys that MIGRATE has moved: it sends how long a key has still to live, so that the
+/// time on the way is added.
+pub fn assert_same_but_late(what: &str, one: &Dataset, other: &Dataset) {
+    assert_same_within(what, one, other, 5_000);
+}
+
+fn assert_same_within(what: &str, one: &Dataset, other: &Dataset, late_ms: i64) {
+    for (key, (kind, value, expires_ms)) in one {
+        let Some((other_kind, other_value, other_expires_ms)) = other.get(key) else {
+            panic!("{what}: {key} is in the first only");
+        };
+        assert_eq!((other_kind, other_value), (kind, value), "{what}: {key}");
+        let late = (0..=late_ms).contains(&(other_expires_ms - expires_ms));
+        assert!(late, "{what}: {key} expires at {other_expires_ms} instead of {expires_ms}");
     }
     if let Some(key) = other.keys().find(|key| !one.contains_key(*key)) {
         panic!("{what}: {key} is in the second only");

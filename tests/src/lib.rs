@@ -9,5 +9,6 @@
 pub mod cluster;
 pub mod cluster_data;
 pub mod cluster_load;
+pub mod cluster_proxy;
 pub mod process;
 pub mod resp;

@@ -1,0 +1,207 @@
+//! Stock's redis-cli and redis-benchmark, unmodified, at a cluster of ours.
+
+use balas_tests::cluster::{Cluster, Kind, SOON, redis_cli, try_redis_cli, wait_until};
+use balas_tests::cluster_data::{Dataset, assert_same_but_late, dataset, fill};
+use balas_tests::cluster_load::Router;
+use std::process::{Command, Stdio};
+
+fn filled(kinds: &[Kind], prefix: &str) -> (Cluster, Dataset) {
+    let cluster = Cluster::start(kinds, &[]);
+    cluster.create(1);
+    let mut router = Router::new(cluster.ports());
+    fill(prefix, 20, |key, argv| router.call(key, argv).expect("written"));
+    let keys = whole(&cluster);
+    assert_eq!(keys.len(), 20 * 14);
+    (cluster, keys)
+}
+
+fn whole(cluster: &Cluster) -> Dataset {
+    let masters = cluster.running().filter(|node| node.is_master());
+    masters.flat_map(|node| dataset(&mut node.client())).collect()
+}
+
+fn assert_in_order(cluster: &Cluster, node: usize) {
+    let said = redis_cli(&["--cluster", "check", &cluster.nodes[node].address()]);
+    assert!(said.contains("[OK] All nodes agree about slots configuration."), "{said}");
+    assert!(said.contains("[OK] All 16384 slots covered."), "{said}");
+    assert!(!said.contains("[ERR]") && !said.contains("[WARNING]"), "{said}");
+}
+
+/// The number of slots a node holds.
+fn slots_of(cluster: &Cluster, node: usize) -> i64 {
+    let count = |range: &String| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        last.parse::<i64>().expect("a slot") - first.parse::<i64>().expect("a slot") + 1
+    };
+    cluster.nodes[node].myself().slots.iter().map(count).sum()
+}
+
+#[test]
+fn create_check_info_call_and_a_client_that_follows_redirects() {
+    let (cluster, keys) = filled(&[Kind::Balas; 6], "k");
+    for node in 0..6 {
+        assert_in_order(&cluster, node);
+    }
+    let address = cluster.nodes[4].address();
+    let info = redis_cli(&["--cluster", "info", &address]);
+    assert!(info.contains(&format!("[OK] {} keys in 3 masters.", keys.len())), "{info}");
+    let pongs = redis_cli(&["--cluster", "call", &address, "PING"]);
+    assert_eq!(pongs.matches("PONG").count(), 6, "{pongs}");
+    let pongs = redis_cli(&["--cluster", "call", "--cluster-only-masters", &address, "PING"]);
+    assert_eq!(pongs.matches("PONG").count(), 3, "{pongs}");
+    let said = redis_cli(&["--cluster", "set-timeout", &address, "3000"]);
+    assert!(said.contains("6 OK, 0 ERR"), "{said}");
+
+    let port = cluster.nodes[0].port.to_string();
+    for n in 0..20 {
+        let (key, value) = (format!("by-cli:{n}"), format!("value {n}"));
+        assert_eq!(redis_cli(&["-c", "-p", &port, "SET", &key, &value]).trim(), "OK");
+        assert_eq!(redis_cli(&["-c", "-p", &port, "GET", &key]).trim(), value);
+    }
+    let moved =
+        String::from_utf8_lossy(&try_redis_cli(&["-p", &port, "GET", "by-cli:0"]).stdout).into_owned();
+    let owner = cluster.owner_of("by-cli:0");
+    assert!(owner == 0 || moved.contains(&cluster.nodes[owner].address()), "{moved}");
+}
+
+#[test]
+fn slots_and_nodes_come_and_go() {
+    let kinds = [Kind::Balas; 6];
+    let (mut cluster, keys) = filled(&kinds, "k");
+    let more = Cluster::start(&[Kind::Balas; 2], &[]);
+    let address = cluster.nodes[0].address();
+    let mut known: Vec<_> = cluster.nodes.drain(..).collect();
+    known.extend({ more }.nodes.drain(..));
+    cluster.nodes = known;
+
+    redis_cli(&["--cluster", "add-node", &cluster.nodes[6].address(), &address]);
+    cluster_knows(&cluster, 7);
+    let seventh = cluster.nodes[6].id();
+    redis_cli(&[
+        "--cluster",
+        "add-node",
+        &cluster.nodes[7].address(),
+        &address,
+        "--cluster-slave",
+        "--cluster-master-id",
+        &seventh,
+    ]);
+    cluster_knows(&cluster, 8);
+    cluster.wait_ok();
+    assert_eq!(cluster.nodes[7].myself().master, seventh);
+
+    let from = cluster.nodes[1].id();
+    redis_cli(&[
+        "--cluster",
+        "reshard",
+        &address,
+        "--cluster-from",
+        &from,
+        "--cluster-to",
+        &seventh,
+        "--cluster-slots",
+        "300",
+        "--cluster-yes",
+    ]);
+    cluster.wait_ok();
+    assert_eq!(slots_of(&cluster, 6), 300);
+    assert_same_but_late("resharded", &keys, &whole(&cluster));
+
+    redis_cli(&[
+        "--cluster",
+        "rebalance",
+        &address,
+        "--cluster-use-empty-masters",
+        "--cluster-pipeline",
+        "50",
+    ]);
+    cluster.wait_ok();
+    let shares: Vec<i64> = [0, 1, 2, 6].iter().map(|&node| slots_of(&cluster, node)).collect();
+    assert!(shares.iter().all(|share| (4000..4200).contains(share)), "{shares:?}");
+    assert_same_but_late("rebalanced", &keys, &whole(&cluster));
+    assert_in_order(&cluster, 3);
+
+    // Away with its slots first: a node that has any is not let go.
+    assert!(!try_redis_cli(&["--cluster", "del-node", &address, &seventh]).status.success());
+    let weight = format!("{seventh}=0");
+    redis_cli(&["--cluster", "rebalance", &address, "--cluster-weight", &weight]);
+    cluster.wait_ok();
+    assert_eq!(slots_of(&cluster, 6), 0);
+    let eighth = cluster.nodes[7].id();
+    redis_cli(&["--cluster", "del-node", &address, &eighth]);
+    redis_cli(&["--cluster", "del-node", &address, &seventh]);
+    cluster.nodes.truncate(6);
+    cluster_knows(&cluster, 6);
+    cluster.wait_ok();
+    assert_same_but_late("without them", &keys, &whole(&cluster));
+    assert_in_order(&cluster, 5);
+}
+
+fn cluster_knows(cluster: &Cluster, count: usize) {
+    wait_until("everybody has heard of it", SOON, || {
+        cluster.nodes[..count].iter().all(|node| {
+            let view = node.view();
+            view.len() == count && view.iter().all(|line| !line.has("handshake"))
+        })
+    });
+}
+
+#[test]
+fn fix_closes_open_slots_and_covers_lost_ones() {
+    let (cluster, keys) = filled(&[Kind::Balas; 6], "k");
+    let [first, second] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let check = |what: &str| {
+        let output = try_redis_cli(&["--cluster", "check", &first.address()]);
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(!output.status.success() && said.contains(what), "{said}");
+    };
+    let fix = || redis_cli(&["--cluster", "fix", &first.address(), "--cluster-yes"]);
+
+    // A reshard that died half-way, some of the keys over already.
+    let key =
+        (0..20).map(|n| format!("{{k{n}}}:int")).find(|key| cluster.owner_of(key) == 0).expect("one of them");
+    let slot = protocol::slot_of(key.as_bytes()).get().to_string();
+    second.ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &first.id()]);
+    first.ok(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &second.id()]);
+    first.ok(&["MIGRATE", "127.0.0.1", &second.port.to_string(), &key, "0", "1000"]);
+    check("open slots");
+    fix();
+    cluster.wait_ok();
+    assert_in_order(&cluster, 2);
+    assert_same_but_late("fixed", &keys, &whole(&cluster));
+
+    // Slots that nobody has.
+    for node in &cluster.nodes {
+        node.ok(&["CLUSTER", "DELSLOTSRANGE", "100", "104"]);
+    }
+    check("Not all 16384 slots are covered by nodes");
+    fix();
+    cluster.wait_ok();
+    assert_in_order(&cluster, 0);
+}
+
+#[test]
+fn the_benchmark_runs_through() {
+    let cluster = Cluster::start(&[Kind::Balas; 6], &[]);
+    cluster.create(1);
+    let port = cluster.nodes[0].port.to_string();
+    for pipeline in ["1", "16"] {
+        let output = Command::new("redis-benchmark")
+            .args(["--cluster", "-p", &port, "-n", "1500", "-c", "20", "-r", "1000", "-q", "-P", pipeline])
+            .stdin(Stdio::null())
+            .output()
+            .expect("redis-benchmark is there");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert!(!said.to_ascii_lowercase().contains("error"), "{said}");
+        for test in
+            ["PING_INLINE", "SET", "GET", "INCR", "LPUSH", "SPOP", "ZPOPMIN", "LRANGE_600", "MSET (10 keys)"]
+        {
+            assert!(
+                said.contains(&format!("{test}: ")) || said.contains(&format!("{test} (")),
+                "{test}: {said}"
+            );
+        }
+    }
+    assert_in_order(&cluster, 0);
+}
