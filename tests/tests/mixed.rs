@@ -88,12 +88,11 @@ fn a_replica_of_the_other_kind_takes_over() {
 fn slots_move_both_ways_with_their_keys() {
     let cluster = mixed();
     let mut router = Router::new(cluster.ports());
-    fill("kept", 40, |key, argv| router.call(key, argv).expect("written"));
+    fill("kept", 150, |key, argv| router.call(key, argv).expect("written"));
     let before = whole(&cluster);
     let load = Load::start(cluster.ports(), "load", Acknowledged::ByReply);
     for (from, to) in [(0, 1), (1, 2)] {
-        // All that it has: whatever there is of keys moves.
-        let slots = if from == 0 { "2500" } else { "3500" };
+        let slots = if from == 0 { "700" } else { "1000" };
         redis_cli(&[
             "--cluster",
             "reshard",

@@ -107,17 +107,13 @@ fn slots_and_nodes_come_and_go() {
     assert_eq!(slots_of(&cluster, 6), 300);
     assert_same_but_late("resharded", &keys, &whole(&cluster));
 
-    redis_cli(&[
-        "--cluster",
-        "rebalance",
-        &address,
-        "--cluster-use-empty-masters",
-        "--cluster-pipeline",
-        "50",
-    ]);
+    // A share of the slots by weight: 1024 for the new one, 5120 for each of the others.
+    let weight = format!("{seventh}=0.2");
+    redis_cli(&["--cluster", "rebalance", &address, "--cluster-weight", &weight, "--cluster-pipeline", "50"]);
     cluster.wait_ok();
     let shares: Vec<i64> = [0, 1, 2, 6].iter().map(|&node| slots_of(&cluster, node)).collect();
-    assert!(shares.iter().all(|share| (4000..4200).contains(share)), "{shares:?}");
+    assert!(shares[..3].iter().all(|share| (5100..5140).contains(share)), "{shares:?}");
+    assert!((1000..1050).contains(&shares[3]), "{shares:?}");
     assert_same_but_late("rebalanced", &keys, &whole(&cluster));
     assert_in_order(&cluster, 3);
 

@@ -1,0 +1,160 @@
+//! Processes that are killed and started again: what was promised to be on disk is there.
+
+use balas_tests::cluster::{Cluster, Kind, Node, SOON, now, wait_until};
+use balas_tests::cluster_data::{assert_same, dataset, fill_server};
+use balas_tests::cluster_load::{Acknowledged, Done, Load, Write, missing};
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What `appendfsync everysec` may lose.
+const EVERYSEC: Duration = Duration::from_secs(1);
+
+const AOF: [&str; 2] = ["appendonly yes", "appendfsync everysec"];
+
+#[test]
+fn all_six_killed_under_load_come_back_by_themselves() {
+    let mut cluster = Cluster::of_six(&AOF);
+    let loads: Vec<Load> =
+        (0..2).map(|n| Load::start(cluster.ports(), &format!("load{n}"), Acknowledged::ByReply)).collect();
+    loads.iter().for_each(|load| load.wait_for_more(500));
+    let begun = now();
+    wait_until("there is something older than a second", SOON, || now() - begun > 2 * EVERYSEC);
+    let killed = now();
+    cluster.nodes.iter_mut().for_each(Node::kill);
+    let done: Vec<Done> = loads.into_iter().map(Load::stop).collect();
+    cluster.nodes.iter_mut().for_each(Node::restart);
+    cluster.wait_ok();
+    for done in done {
+        let promised: Vec<Write> = done.writes.into_iter().filter(|write| write.at + EVERYSEC < killed).collect();
+        assert!(promised.len() > 500);
+        assert_eq!(missing(&cluster, &promised), Vec::<String>::new());
+    }
+    // In order, and not only by its own account.
+    let load = Load::start(cluster.ports(), "after", Acknowledged::ByReplica);
+    load.wait_for_more(100);
+    let done = load.stop();
+    assert_eq!((done.lost, done.failed), (Vec::new(), 0));
+}
+
+#[test]
+fn a_snapshot_is_loaded_at_the_next_start() {
+    let mut node = Node::start(Kind::Balas, &[]);
+    fill_server(&mut node.client(), "kept", 30);
+    let kept = dataset(&mut node.client());
+    assert_eq!(node.ask(&["BGSAVE"]), "Background saving started");
+    wait_until("it is saved", SOON, || {
+        node.field("persistence", "rdb_bgsave_in_progress") == "0" && node.folder.join("dump.rdb").exists()
+    });
+    assert_eq!(node.field("persistence", "rdb_last_bgsave_status"), "ok");
+    node.ok(&["SET", "after the snapshot", "1"]);
+    node.kill();
+    node.restart();
+    assert_same("loaded", &kept, &dataset(&mut node.client()));
+
+    // What SAVE and a polite end write is no different.
+    node.ok(&["SET", "more", "1"]);
+    node.ok(&["SAVE"]);
+    node.kill();
+    node.restart();
+    assert_eq!(node.ask(&["GET", "more"]), "1");
+    node.ok(&["CONFIG", "SET", "save", "3600 1"]);
+    node.ok(&["SET", "more", "2"]);
+    node.terminate();
+    node.restart();
+    assert_eq!(node.ask(&["GET", "more"]), "2");
+}
+
+#[test]
+fn the_data_folder_of_a_stock_server_is_taken_over() {
+    for directives in [&["appendonly no"][..], &AOF, &["appendonly yes", "aof-use-rdb-preamble no"]] {
+        let mut node = Node::start(Kind::Stock, directives);
+        fill_server(&mut node.client(), "old", 10);
+        if directives[0] == "appendonly no" {
+            node.ok(&["SAVE"]);
+        } else {
+            assert!(!node.call(&["BGREWRITEAOF"]).is_error());
+            wait_until("it is rewritten", SOON, || node.field("persistence", "aof_rewrite_in_progress") == "0");
+            fill_server(&mut node.client(), "new", 10);
+        }
+        let kept = dataset(&mut node.client());
+        node.terminate();
+        node.restart_as(Kind::Balas);
+        assert_same(directives[0], &kept, &dataset(&mut node.client()));
+    }
+}
+
+/// The increment that is being written.
+fn newest_increment(node: &Node) -> PathBuf {
+    let folder = node.folder.join("appendonlydir");
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let increments = files.flatten().map(|file| file.path());
+    let mut increments: Vec<PathBuf> =
+        increments.filter(|path| path.extension().is_some_and(|extension| extension == "aof")).collect();
+    increments.retain(|path| path.to_string_lossy().contains(".incr."));
+    increments.sort();
+    increments.pop().expect("an increment")
+}
+
+fn wait_on_disk(node: &Node) {
+    assert_eq!(node.call(&["WAITAOF", "1", "0", "10000"]).items().first().and_then(|n| n.as_i64()), Some(1));
+}
+
+#[test]
+fn a_torn_tail_of_the_aof_costs_no_more_than_the_tail() {
+    let mut node = Node::start(Kind::Balas, &AOF);
+    fill_server(&mut node.client(), "kept", 5);
+    let kept = dataset(&mut node.client());
+    node.ok(&["SET", "torn", &"x".repeat(500)]);
+    wait_on_disk(&node);
+    node.kill();
+    let path = newest_increment(&node);
+    let whole = fs::read(&path).expect("the increment");
+    let torn = whole.windows(4).rposition(|window| window == b"torn").expect("the last command");
+    assert!(whole.len() - torn > 500);
+    for cut in [1, 2, 300, 503, 520] {
+        fs::write(&path, &whole[..whole.len() - cut]).expect("written");
+        node.restart();
+        assert_same("all but the tail", &kept, &dataset(&mut node.client()));
+        node.kill();
+        fs::write(&path, &whole).expect("written");
+    }
+    node.restart();
+    assert_eq!(node.ask(&["STRLEN", "torn"]), "500");
+    // What is written after a torn tail is where it can be read again.
+    node.kill();
+    fs::write(&path, &whole[..whole.len() - 300]).expect("written");
+    node.restart();
+    node.ok(&["SET", "after", "1"]);
+    wait_on_disk(&node);
+    node.kill();
+    node.restart();
+    assert_eq!(node.ask(&["GET", "after"]), "1");
+    assert_eq!(node.ask(&["EXISTS", "torn"]), "0");
+}
+
+#[test]
+fn a_rewrite_under_load_loses_nothing() {
+    let mut node = Node::start(Kind::Balas, &AOF);
+    fill_server(&mut node.client(), "kept", 20);
+    let kept = dataset(&mut node.client());
+    let load = Load::start(vec![node.port], "load", Acknowledged::ByReply);
+    load.wait_for_more(200);
+    for _ in 0..3 {
+        assert!(!node.call(&["BGREWRITEAOF"]).is_error());
+        load.wait_for_more(100);
+        wait_until("it is rewritten", SOON, || node.field("persistence", "aof_rewrite_in_progress") == "0");
+        assert_eq!(node.field("persistence", "aof_last_bgrewrite_status"), "ok");
+    }
+    let done = load.stop();
+    assert_eq!((done.lost, done.failed), (Vec::new(), 0));
+    wait_on_disk(&node);
+    node.kill();
+    node.restart();
+    let mut all = dataset(&mut node.client());
+    for write in &done.writes {
+        let (_, value, _) = all.remove(&write.key).unwrap_or_else(|| panic!("{} is gone", write.key));
+        assert_eq!(value, write.value);
+    }
+    assert_same("rewritten", &kept, &all);
+}
