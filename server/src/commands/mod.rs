@@ -19,9 +19,9 @@ mod lcs;
 mod list;
 mod set;
 mod set_algebra;
-mod zset;
 mod string;
 pub mod transactions;
+mod zset;
 
 use crate::exec::spec::CommandSpec;
 
@@ -38,4 +38,13 @@ mod prelude {
 }
 
 /// Every family's table.
-pub const FAMILIES: &[&[CommandSpec]] = &[connection::COMMANDS, generic::COMMANDS, hash::COMMANDS, list::COMMANDS, set::COMMANDS, string::COMMANDS, transactions::COMMANDS, zset::COMMANDS];
+pub const FAMILIES: &[&[CommandSpec]] = &[
+    connection::COMMANDS,
+    generic::COMMANDS,
+    hash::COMMANDS,
+    list::COMMANDS,
+    set::COMMANDS,
+    string::COMMANDS,
+    transactions::COMMANDS,
+    zset::COMMANDS,
+];
