@@ -12,6 +12,7 @@ macro_rules! key {
 }
 
 mod client;
+mod client;
 mod cluster;
 mod common;
 mod config;
@@ -48,6 +49,7 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    client::COMMANDS,
     cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
