@@ -138,7 +138,7 @@ mod tests {
 
         let limits = Limits::default();
         let mut list = ListValue::new();
-        list.push_all(End::Back, &["a", "2", "ccc"], &limits);
+        list.push_all(End::Tail, &["a", "2", "ccc"], &limits);
         let (mut ints, mut set) = (SetValue::new(), SetValue::new());
         ints.insert_all(&["1", "2", "3"], &limits);
         set.insert_all(&["a", "b", "3"], &limits);
