@@ -7,6 +7,7 @@
 use keyspace::listpack::Element;
 use keyspace::table::Item;
 use keyspace::types::number::double_text;
+use keyspace::types::stream::StreamId;
 use keyspace::{Entry, Keyspace, Object, Type, ValueRef};
 use sha1::{Digest as _, Sha1};
 use std::fmt;
@@ -57,6 +58,15 @@ impl Digest {
             }
             Object::Hash(hash) => {
                 hash.iter().for_each(|(field, value)| self.xor_pair(&bytes(field), &bytes(value)))
+            }
+            Object::Stream(stream) => {
+                for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.fields() {
+                        self.mix(&bytes(field));
+                        self.mix(&bytes(value));
+                    }
+                }
             }
         }
     }
