@@ -17,6 +17,9 @@ pub fn run(server: &Arc<Server>) {
         let settings = server.settings();
         let period = Duration::from_millis(1000 / settings.hz);
         std::thread::sleep(period);
+        if server.switches.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
         let now_ms = clock::now_ms();
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);

@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 pub mod config;
 mod cron;
+mod digest;
 mod evict;
 mod exec;
 mod gate;
@@ -26,6 +27,7 @@ mod slowlog;
 mod snapshot;
 mod start;
 mod stats;
+mod switches;
 mod watch;
 mod write_log;
 

@@ -17,9 +17,11 @@ mod cluster;
 mod common;
 mod config;
 mod connection;
+mod debug;
 mod generic;
 mod hash;
 mod help;
+mod introspection;
 mod lcs;
 mod list;
 mod memory;
@@ -53,8 +55,10 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    debug::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    introspection::COMMANDS,
     list::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,

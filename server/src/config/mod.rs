@@ -19,6 +19,7 @@ pub use custom::strerror;
 pub use params::PARAMS;
 pub use rewrite::rewrite;
 pub use settings::{Access, AppendFsync, BufferLimit, Endpoint, Save, Settings};
+pub use value::memory as memory_bytes;
 pub use value::{Kind, Param, Value};
 
 use arc_swap::{ArcSwap, Guard};

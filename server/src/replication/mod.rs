@@ -109,6 +109,11 @@ impl Replication {
         self.has_replicas.load(Ordering::Relaxed)
     }
 
+    /// Gives the stream another name, as if it had no past.
+    pub fn change_id(&self, replid: String) {
+        *self.history.lock() = History { replid, replid2: "0".repeat(40), second_offset: -1 };
+    }
+
     pub fn history(&self) -> History {
         self.history.lock().clone()
     }
