@@ -119,7 +119,7 @@ impl Encoder {
                 HashEncoding::Listpack(_) => kind::HASH_LISTPACK,
                 HashEncoding::Table => kind::HASH,
             },
-            Object::Stream(_) => unreachable!("no command makes a stream yet"),
+            Object::Stream(_) => self.stream_kind(),
         }
     }
 
@@ -133,7 +133,7 @@ impl Encoder {
             ValueRef::Object(Object::Set(set)) => self.set(out, set),
             ValueRef::Object(Object::ZSet(zset)) => self.zset(out, zset),
             ValueRef::Object(Object::Hash(hash)) => self.hash(out, hash),
-            ValueRef::Object(Object::Stream(_)) => unreachable!("no command makes a stream yet"),
+            ValueRef::Object(Object::Stream(stream)) => self.stream(out, stream),
         }
     }
 
@@ -217,7 +217,7 @@ impl Encoder {
     }
 
     /// A string that is known to be no integer's text.
-    fn blob(&self, out: &mut Vec<u8>, bytes: &[u8]) {
+    pub(super) fn blob(&self, out: &mut Vec<u8>, bytes: &[u8]) {
         if self.options.compress && bytes.len() > LZF_WORTHWHILE && put_compressed(out, bytes) {
             return;
         }
