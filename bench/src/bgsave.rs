@@ -44,10 +44,10 @@ pub fn compare(programs: &[&Path], keys: u64) -> Result<(), BenchError> {
     let mut rows = Vec::new();
     for program in programs {
         let server = Server::start(program)?;
-        rows.push(if server.knows(&["LASTSAVE"])? && server.knows(&["BGSAVE"])? {
+        rows.push(if server.knows(&["INFO", "persistence"])? && server.knows(&["BGSAVE"])? {
             row(&server, keys)?
         } else {
-            vec![server.name.clone(), "no BGSAVE".into()]
+            vec![server.name.clone(), "lacks BGSAVE".into()]
         });
         eprint!(".");
     }

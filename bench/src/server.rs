@@ -3,7 +3,8 @@
 use crate::clock::{Stopwatch, sleep_ms};
 use crate::error::BenchError;
 use admin::address::Address;
-use admin::client::{Auth, Client};
+use admin::client::{Auth, Client, ClientError};
+use admin::info::Info;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -66,19 +67,17 @@ impl Server {
         }
     }
 
+    /// The kind and version that INFO tells, else the name of the program.
     fn own_name(&self) -> Result<String, BenchError> {
-        let mut client = self.client()?;
-        let text = client.call(&["INFO", "server"]).map_err(BenchError::client(&self.name))?.text();
-        let info = admin::info::Info::parse(&text);
-        for kind in ["balas", "valkey", "redis"] {
-            let version = info.text(&format!("{kind}_version"));
-            if !version.is_empty() {
-                return Ok(format!("{kind} {version}"));
-            }
-        }
-        Ok(Path::new(&self.name)
-            .file_name()
-            .map_or(self.name.clone(), |name| name.to_string_lossy().into_owned()))
+        let info = match self.client()?.call(&["INFO", "server"]) {
+            Ok(text) => Info::parse(&text.text()),
+            Err(ClientError::Reply(_)) => Info::default(),
+            Err(error) => return Err(BenchError::client(&self.name)(error)),
+        };
+        let versions = ["balas", "valkey", "redis"].map(|kind| (kind, info.text(&format!("{kind}_version"))));
+        let own = versions.iter().find(|(_, version)| !version.is_empty());
+        let program = || Path::new(&self.name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(own.map_or_else(program, |(kind, version)| format!("{kind} {version}")))
     }
 
     pub fn pid(&self) -> u32 {
@@ -97,7 +96,7 @@ impl Server {
     /// Whether the server knows the command, which is run.
     pub fn knows(&self, args: &[&str]) -> Result<bool, BenchError> {
         match self.client()?.call(args) {
-            Err(admin::client::ClientError::Reply(text)) => Ok(!text.starts_with("ERR unknown command")),
+            Err(ClientError::Reply(text)) => Ok(!text.starts_with("ERR unknown command")),
             other => other.map(|_| true).map_err(BenchError::client(&self.name)),
         }
     }

@@ -59,13 +59,13 @@ pub fn text(
 
 /// The value of the last line that sets a directive of one argument; an empty value counts as none.
 pub fn value(text: &str, name: &str) -> Option<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let words = split_quoted(line.trim().as_bytes())?;
         let words = words.as_argv();
         (words.len() >= 2 && words.get(0).eq_ignore_ascii_case(name.as_bytes()))
             .then(|| String::from_utf8_lossy(words.get(1)).into_owned())
     });
-    lines.last().filter(|value| !value.is_empty())
+    lines.next_back().filter(|value| !value.is_empty())
 }
 
 /// A word as redis.conf spells it: in quotes where it needs them.
