@@ -6,7 +6,8 @@ use crate::client::{Auth, Client, ClientError};
 use crate::clock::{Stopwatch, pause, wait_for};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use nix::sys::signal::{Signal, kill as send_signal};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
@@ -137,13 +138,15 @@ fn ping(address: &Address, auth: &Auth) -> Result<(), ClientError> {
 /// The process of a node, if it runs. A pid file outlives its process, and the number may long be another's: it
 /// counts only while that process works in the node's folder.
 pub fn pid_of(node: &NodeFolder) -> Option<Pid> {
-    let pid = fs::read_to_string(node.pid_path()).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
-    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let pid: i32 = fs::read_to_string(node.pid_path()).ok()?.trim().parse().ok()?;
+    // 0 and below would be whole groups of processes.
+    let pid = Some(pid).filter(|&pid| pid > 0).map(Pid::from_raw)?;
+    let proc = PathBuf::from(format!("/proc/{pid}"));
     let alive = if Path::new("/proc/self").exists() {
         // Unreadable for a process that ended and was not yet collected.
         fs::read_link(proc.join("cwd")).is_ok_and(|dir| dir == node.path)
     } else {
-        test_kill_process(pid).is_ok()
+        send_signal(pid, None).is_ok()
     };
     alive.then_some(pid)
 }
@@ -151,7 +154,7 @@ pub fn pid_of(node: &NodeFolder) -> Option<Pid> {
 /// Kills a node as a power cut would.
 pub fn kill(node: &NodeFolder) -> Result<(), Error> {
     let pid = pid_of(node).ok_or_else(|| Error::refused(&node.address(), "is not running"))?;
-    kill_process(pid, Signal::KILL)
+    send_signal(pid, Signal::SIGKILL)
         .map_err(|error| Error::file("kill the process in", &node.path, error.into()))
 }
 
@@ -176,7 +179,7 @@ pub fn stop_all(nodes: &[NodeFolder], interrupt: &Interrupt) -> Result<usize, Er
     for node in leaving.iter().filter(|node| !node.is_gone()) {
         eprintln!("balas: the node on port {} has not stopped: killing it", node.folder.port);
         // Gone meanwhile is as good.
-        let _ = kill_process(node.pid, Signal::KILL);
+        let _ = send_signal(node.pid, Signal::SIGKILL);
     }
     for node in &leaving {
         // The server's own file, mostly: then it is gone already.
@@ -203,7 +206,7 @@ impl<'a> Leaving<'a> {
 
     fn ask(&mut self) -> Result<(), Error> {
         self.log_start = log_len(self.folder);
-        match kill_process(self.pid, Signal::TERM) {
+        match send_signal(self.pid, Signal::SIGTERM) {
             // It may have gone by itself meanwhile.
             Err(error) if !self.is_gone() => {
                 Err(Error::file("stop the process in", &self.folder.path, error.into()))
