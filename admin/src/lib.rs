@@ -1,7 +1,7 @@
 //! What runs beside a node: `balas cluster …`.
 //!
 //! Nothing here links the server: a node is a process that is started, a socket that is asked and a folder that
-//! is read. So all of it works on stock nodes as well, and on clusters of both.
+//! is read. So all of it works on stock nodes as well, and on clusters of both. The client is public for `bench`.
 //!
 //! ```text
 //!  args ──▶ cluster/up ──▶ cluster/create ──▶ plan         who gets which slots
@@ -14,17 +14,17 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
+pub mod address;
 mod args;
-mod client;
+pub mod client;
 mod clock;
 mod cluster;
 mod error;
-mod info;
+pub mod info;
 mod interrupt;
 mod node;
 mod plan;
-mod resp;
+pub mod resp;
 mod router;
 mod table;
 mod topology;

@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 const STOCK: &str = "/usr/bin/redis-server";
 
-const SCENARIOS: &[(&str, fn(&Scene))] = &[
+type Scenario = (&'static str, fn(&Scene));
+
+const SCENARIOS: &[Scenario] = &[
     ("a cluster lives: up, check, status, test, failover-test, down, up again, down", a_cluster_lives),
     ("Ctrl-C stops all nodes, and the next up resumes with the data", ctrl_c_stops_all),
     ("passwords are written, needed, and found again", passwords),
@@ -88,8 +90,7 @@ impl Scene {
 
     fn up(&self, more: &[&str]) -> Said {
         let port = self.port.to_string();
-        let args: Vec<&str> = self.up_args(&[&["--port", &port], more].concat()).iter().map(|s| *s).collect();
-        Said::from(self.command(&args).output().unwrap(), &args)
+        self.run(&self.up_args(&[&["--port", &port], more].concat()))
     }
 
     fn address(&self, node: u16) -> String {
