@@ -55,7 +55,7 @@ impl<T: Item> Table<T> {
                 }
             }
         }
-        assert_eq!((len, overflows), (root.len, root.overflows));
+        assert_eq!((len, overflows), (root.len as usize, root.overflows));
         assert!(root.len as usize <= root.bucket_count() * MAX_LOAD);
     }
 }

@@ -12,7 +12,6 @@ macro_rules! key {
 }
 
 mod client;
-mod client;
 mod cluster;
 mod common;
 mod config;
