@@ -165,7 +165,7 @@ impl<T: Item> Table<T> {
         debug_assert!(self.find(hash, item.key()).is_none(), "the key is present");
         let root = &mut self.root;
         if root.len == 0 {
-            root.first.push(Bucket::default());
+            root.push_bucket();
         } else if root.len as usize >= root.bucket_count() * MAX_LOAD {
             root.split();
         }
