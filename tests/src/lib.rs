@@ -1,1 +1,25 @@
-//! To be written.
+//! Balas beside stock Redis: the same commands to both, the same replies expected.
+//!
+//! ```text
+//!  generate ─▶ Step: a command, and how its replies compare
+//!                 │
+//!        ┌────────┴────────┐
+//!      stock             balas        each a process on a port of its own, in a folder of its own
+//!        └────────┬────────┘
+//!              compare ─▶ equal, equal but for the order, equal within a tolerance,
+//!                         or, of commands that draw lots, members of what is there
+//! ```
+//!
+//! | variable | what |
+//! |---|---|
+//! | `BALAS_BIN` | the server to test; otherwise it is built |
+//! | `REDIS_BIN` | stock's server; otherwise `redis-server` of the path |
+//! | `BALAS_DIFF_COMMANDS` | commands per run |
+//! | `BALAS_DIFF_SEED` | the seed of the first run |
+
+pub mod compare;
+pub mod differential;
+pub mod generate;
+pub mod known;
+pub mod process;
+pub mod resp;

@@ -154,7 +154,8 @@ fn move_element(cx: &mut Cx<'_>, from: &[u8], to: &[u8], from_end: End, to_end: 
         return Ok(());
     }
     cx.keys.typed_mut::<ListValue>(to)?;
-    let Some(moved) = cx.keys.typed_mut::<ListValue>(from)?.and_then(|list| list.pop(from_end, limits)) else {
+    let Some(moved) = cx.keys.typed_mut::<ListValue>(from)?.and_then(|list| list.pop(from_end, limits))
+    else {
         cx.reply.null();
         return Ok(());
     };
@@ -279,9 +280,8 @@ struct Search {
 impl Search {
     fn parse(args: &mut Args<'_>) -> Result<Search, ReplyError> {
         let mut search = Search { rank: 1, count: None, most: 0 };
-        let not_negative = |args: &mut Args<'_>, error| {
-            super::common::at_least(args, 0, error).map(|n| n as usize)
-        };
+        let not_negative =
+            |args: &mut Args<'_>, error| super::common::at_least(args, 0, error).map(|n| n as usize);
         while !args.is_empty() {
             if args.left() < 2 {
                 return Err(ReplyError::SYNTAX);

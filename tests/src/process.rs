@@ -1,0 +1,95 @@
+//! Servers to test: processes on free ports, in temporary folders, gone when dropped.
+
+use crate::resp::Client;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+pub struct Server {
+    child: Child,
+    folder: PathBuf,
+    pub port: u16,
+}
+
+impl Server {
+    /// Starts `binary` with these directives beside port, folder and no snapshots, and waits until it answers.
+    pub fn start(binary: &PathBuf, directives: &[&str]) -> Server {
+        let port = free_port();
+        let folder = std::env::temp_dir().join(format!("balas-test-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder for the server");
+        let log = std::fs::File::create(folder.join("log")).expect("a log file");
+        let child = Command::new(binary)
+            .args(["--port", &port.to_string(), "--dir", &folder.display().to_string(), "--save", ""])
+            .args(directives)
+            .current_dir(&folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
+        let mut server = Server { child, folder, port };
+        server.wait_until_ready();
+        server
+    }
+
+    fn wait_until_ready(&mut self) {
+        for _ in 0..1000 {
+            if let Ok(mut client) = Client::connect(self.port)
+                && client.call(&["PING"]).is_ok()
+            {
+                return;
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+                panic!("the server ended with {status}:\n{log}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("the server does not answer");
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(self.port).expect("the server answers")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("it has an address").port()
+}
+
+/// Stock's server.
+pub fn stock() -> PathBuf {
+    std::env::var_os("REDIS_BIN").map_or_else(|| PathBuf::from("redis-server"), PathBuf::from)
+}
+
+/// Our server, built in the profile of the tests unless `BALAS_BIN` names one.
+pub fn balas() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| std::env::var_os("BALAS_BIN").map_or_else(build, PathBuf::from)).clone()
+}
+
+fn build() -> PathBuf {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
+    cargo.args(["build", "--quiet", "--package", "balas-server", "--bin", "balas"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
+    assert!(status.success(), "the server does not build");
+    // The test is in deps/ of the folder the server is in.
+    let mut path = std::env::current_exe().expect("the test has a path");
+    path.pop();
+    path.pop();
+    path.join("balas")
+}
