@@ -180,7 +180,7 @@ const KEYS: Family = Family {
         ("PERSIST <any>", EXACT),
         ("KEYS <pattern>", ANY),
         ("SCAN 0 [ MATCH <pattern> ] [ COUNT <count> ] [ TYPE <type> ]", Compare::Scan { pairs: false }),
-        ("SCAN abc", EXACT),
+        ("SCAN abc", Compare::Scan { pairs: false }),
         ("DBSIZE", EXACT),
         ("RANDOMKEY", Compare::Lots(Lots::Keys)),
         ("RENAME|RENAMENX <any> <any>", EXACT),
@@ -300,10 +300,7 @@ impl Generator {
                 let letter = self.pick(&letters);
                 self.key(letter)
             }
-            "lexkey" => {
-                let letter = self.pick(&['x', 'x', 'x', 'x', 'x', 'x', 'l', 'k']);
-                self.key(letter)
-            }
+            "lexkey" => self.key('x'),
             "keys" => return self.keys(argv),
             "weights" => {
                 for _ in 0..self.numkeys {

@@ -19,14 +19,12 @@ fn echo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn select(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let index = args.i64().map_err(|_| ReplyError::INVALID_DB)?;
-    if cx.settings.cluster_enabled && index != 0 {
+    let text = args.bytes()?;
+    if cx.settings.cluster_enabled && super::common::int(text)? != 0 {
         return Err(ReplyError::fixed("ERR SELECT is not allowed in cluster mode"));
     }
-    match usize::try_from(index) {
-        Ok(index) if index < cx.settings.databases => cx.select(index),
-        _ => return Err(ReplyError::DB_OUT_OF_RANGE),
-    }
+    let index = super::common::database(text, cx.settings.databases)?;
+    cx.select(index);
     cx.reply.ok();
     Ok(())
 }

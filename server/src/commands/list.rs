@@ -235,7 +235,7 @@ fn ltrim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn lrem(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (key, count, value) = (args.key()?, bounded(args, -i64::MAX, i64::MAX)?, args.bytes()?);
+    let (key, count, value) = (args.key()?, args.i64()?, args.bytes()?);
     let list = cx.keys.typed_mut::<ListValue>(key)?;
     let removed = list.map_or(0, |list| list.remove(count, value, &cx.settings.limits));
     if removed > 0 {
