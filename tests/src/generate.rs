@@ -246,7 +246,9 @@ impl Generator {
         let mut argv = Vec::new();
         let words: Vec<&str> = template.split(' ').collect();
         self.expand(&words, &mut argv);
-        if self.rng.u32(..12) == 0 {
+        // A score that slips in would leave ranges of members without a meaning.
+        let has_lexkey = template.contains("<lexkey>");
+        if !has_lexkey && self.rng.u32(..12) == 0 {
             self.spoil(&mut argv, compare);
         }
         if self.rng.u32(..8) == 0 {

@@ -9,6 +9,10 @@ pub const BALAS_ONLY: &[&str] = &["--set-max-listpack-entries", "8", "--set-max-
 pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
     let name = argv[0].to_ascii_lowercase();
     match &name[..] {
+        // Which integers are shared depends, in stock, on the commands they came by.
+        b"object" if argv[1].eq_ignore_ascii_case(b"refcount") => {
+            matches!((stock.as_i64(), balas.as_i64()), (Some(_), Some(_)))
+        }
         b"object" => encodings(stock, balas),
         // ZRANK key member WITHSCORE came with 7.2.
         b"zrank" | b"zrevrank" if argv.len() > 3 => stock.is_error(),
