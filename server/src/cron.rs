@@ -28,7 +28,9 @@ pub fn run(server: &Arc<Server>) {
             server.replication.cron(server, now_ms, second as u64);
             crate::persist::cron(server, &settings, now_ms);
         }
-        let may_expire = !server.are_writes_paused() && !server.replication.is_replica() && !server.loading.load(Ordering::Relaxed);
+        let may_expire = !server.are_writes_paused()
+            && !server.replication.is_replica()
+            && !server.loading.load(Ordering::Relaxed);
         if may_expire && server.active_expire.load(Ordering::Relaxed) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
         }

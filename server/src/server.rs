@@ -108,7 +108,11 @@ impl Server {
         Ok(())
     }
 
-    fn start_thread(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Server>) + Send + 'static) -> io::Result<()> {
+    fn start_thread(
+        self: &Arc<Self>,
+        name: &str,
+        run: impl FnOnce(&Arc<Server>) + Send + 'static,
+    ) -> io::Result<()> {
         let server = self.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&server)).map(|_| ())
     }
@@ -166,7 +170,9 @@ impl Server {
     /// error says why it cannot end.
     pub fn prepare_shutdown(&self, how: crate::process::shutdown::How) -> Result<(), String> {
         use crate::process::shutdown::Saving;
-        self.aof.finish(self).map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
+        self.aof
+            .finish(self)
+            .map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
         let save = match how.saving {
             Saving::Yes => true,
             Saving::No => false,
@@ -195,7 +201,11 @@ impl Server {
 
     /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
     /// put in force, and why.
-    pub fn config_changed(self: &Arc<Self>, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
+    pub fn config_changed(
+        self: &Arc<Self>,
+        old: &Settings,
+        new: &Settings,
+    ) -> Result<(), (&'static str, String)> {
         if new.port != old.port {
             return Err(("port", "Unable to listen on this port. Check server logs.".into()));
         }

@@ -11,6 +11,7 @@
 //! One command in twelve is then spoiled: an argument goes, comes, or becomes nonsense.
 
 use crate::compare::{Compare, Lots};
+use crate::known;
 
 pub const DATABASES: usize = 2;
 
@@ -189,6 +190,8 @@ const KEYS: Family = Family {
         ("SWAPDB <db> <db>", EXACT),
         ("SELECT 0|1", EXACT),
         ("SELECT 0|1", EXACT),
+        ("WATCH ( <any> )+", EXACT),
+        ("UNWATCH", EXACT),
         ("OBJECT ENCODING|REFCOUNT|FREQ <any>", EXACT),
         ("OBJECT IDLETIME <any>", Compare::Kind),
     ],
@@ -255,6 +258,20 @@ impl Generator {
             argv[0].make_ascii_lowercase();
         }
         Step { argv, compare }
+    }
+
+    /// What a transaction queues. Nothing that draws lots or has to be called again.
+    pub fn queue(&mut self) -> Vec<Step> {
+        let steps: Vec<Step> = (0..self.rng.usize(..8)).map(|_| self.step()).collect();
+        let repeatable = |step: &Step| {
+            !matches!(step.compare, Compare::Lots(_) | Compare::Scan { .. }) && !known::is_newer(&step.argv)
+        };
+        steps.into_iter().filter(repeatable).collect()
+    }
+
+    /// Whether the next commands are to be a transaction.
+    pub fn wants_transaction(&mut self) -> bool {
+        self.rng.u32(..40) == 0
     }
 
     fn pick<T: Copy>(&mut self, choices: &[T]) -> T {

@@ -5,6 +5,12 @@ use crate::resp::Value;
 /// Directives only Balas knows.
 pub const BALAS_ONLY: &[&str] = &["--set-max-listpack-entries", "8", "--set-max-listpack-value", "16"];
 
+/// Whether stock has no such form of a command, and refuses it before it is queued.
+pub fn is_newer(argv: &[Vec<u8>]) -> bool {
+    let is = |name: &str| argv[0].eq_ignore_ascii_case(name.as_bytes());
+    (is("zrank") || is("zrevrank")) && argv.len() > 3
+}
+
 /// Whether two replies differ only in what is known.
 pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
     let name = argv[0].to_ascii_lowercase();
@@ -15,7 +21,7 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         }
         b"object" => encodings(stock, balas),
         // ZRANK key member WITHSCORE came with 7.2.
-        b"zrank" | b"zrevrank" if argv.len() > 3 => stock.is_error(),
+        _ if is_newer(argv) => stock.is_error(),
         // 7.2 shows the shortest text of a score, 7.0 seventeen digits.
         name if name.starts_with(b"z") => same_but_for_double_texts(stock, balas),
         // The least integer there is was let pass as a rank.

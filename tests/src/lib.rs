@@ -23,3 +23,4 @@ pub mod generate;
 pub mod known;
 pub mod process;
 pub mod resp;
+pub mod stored;

@@ -175,7 +175,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("echo", 2, flags!(LOADING | STALE | FAST), echo).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("hello", -1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), hello).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("auth", -2, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), auth).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
-    CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
+    CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST | TWO_DATABASES), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("quit", -1, flags!(ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | NOT_QUEUED), quit).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("reset", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED), reset).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("readonly", 1, flags!(FAST | LOADING | STALE), readonly).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),
