@@ -22,6 +22,7 @@ mod notify;
 mod persist;
 pub mod process;
 mod replication;
+mod secrets;
 mod server;
 mod slowlog;
 mod snapshot;

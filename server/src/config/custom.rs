@@ -36,6 +36,9 @@ pub fn save(words: &[String], _old: &str) -> Parsed {
 /// One or more of class, hard limit, soft limit, soft seconds; classes not named keep theirs.
 pub fn client_output_buffer_limit(words: &[String], old: &str) -> Parsed {
     const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
+    if words == [String::new()] {
+        return Ok(old.to_owned());
+    }
     let words = split(words);
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
