@@ -75,6 +75,59 @@ fn fixtures_hold_what_they_held() {
     }
 }
 
+/// Whatever is accepted of a damaged file can be used, and saved again.
+#[test]
+fn damaged_files_are_refused_or_sound() {
+    let files = ["redis-7.0", "encodings", "hash-zipmap", "list-quicklist", "hash-ziplist", "zset-ziplist"];
+    let mut accepted = 0;
+    for name in files {
+        let file = fs::read(folder().join(format!("{name}.rdb"))).unwrap();
+        for seed in 0..1500u64 {
+            let mut damaged = file.clone();
+            for round in 0..=seed % 3 {
+                let drawn = mix(seed << 8 | round);
+                let at = 9 + drawn as usize % (file.len() - 9);
+                damaged[at] = match drawn >> 60 {
+                    0..8 => (drawn >> 32) as u8,
+                    8..12 => 0xFF,
+                    _ => damaged[at] ^ (1 << ((drawn >> 40) % 8)),
+                };
+            }
+            accepted += use_all(&damaged, &format!("{name}, seed {seed}"));
+        }
+    }
+    assert!(accepted > 1000, "{accepted}");
+}
+
+/// Reads entries for as long as it goes, and returns how many.
+fn use_all(file: &[u8], story: &str) -> usize {
+    let options = ReadOptions { verify_checksum: false, ..ReadOptions::default() };
+    let mut reader = Reader::new(file, options);
+    let mut count = 0;
+    loop {
+        match reader.next() {
+            Ok(Event::Entry(entry)) => {
+                let entry = entry.value.into_entry(&entry.key, entry.expire_at_ms);
+                let said = content(entry.value());
+                let again = restore(&dump(entry.value()), &options.limits);
+                let again = again.unwrap_or_else(|error| panic!("{story}: {entry:?}: {error:?}"));
+                assert_eq!(content(again.into_entry(b"", None).value()), said, "{story}");
+                count += 1;
+            }
+            Ok(Event::Eof(_)) | Err(_) => return count,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// SplitMix64.
+fn mix(seed: u64) -> u64 {
+    let mixed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ mixed >> 31
+}
+
 /// Keys of every type and encoding, saved by the stock server at hand.
 fn make_stock_file() {
     let Some(mut stock) = Stock::start("fixture", &["--maxmemory-policy", "allkeys-lfu"]) else { return };
