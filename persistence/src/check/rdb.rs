@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{EXIT_FAILURE, EXIT_OK};
 use crate::rdb::format::kind;
-use crate::rdb::{Checksum, Event, RdbError, ReadOptions, Reader};
+use crate::rdb::{Checksum, Doing, Event, RdbError, ReadOptions, Reader};
 
 /// The command: `arguments` are those behind the program's name. Returns the exit code.
 pub fn check_rdb_command(
@@ -117,6 +117,9 @@ impl<R: Read> Check<'_, R> {
     fn unsound(&mut self, error: RdbError) -> io::Result<bool> {
         let here = self.reader.offset();
         let (offset, what) = match error {
+            RdbError::Eof { offset } if self.reader.doing() == Doing::ReadFunctions => {
+                (offset, "Failed loading library, Failed loading library payload".to_owned())
+            }
             RdbError::Eof { offset } => (offset, UNEXPECTED_END.to_owned()),
             RdbError::Io { offset, .. } => (offset, UNEXPECTED_END.to_owned()),
             RdbError::Corrupt { offset, what } => {

@@ -3,6 +3,7 @@
 use keyspace::types::stream::{Entry, Group, StreamId, StreamMarks, StreamValue};
 use keyspace::{Object, ValueRef};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 #[derive(PartialEq, Debug)]
 pub enum Content {
@@ -42,6 +43,56 @@ fn stream(stream: &StreamValue) -> Stream {
         marks: *stream.marks(),
         entries: stream.range(StreamId::MIN, StreamId::MAX).map(|entry| (entry.id, fields(entry))).collect(),
         groups: stream.groups().map(group).collect(),
+    }
+}
+
+/// One line. Long ones are told by their length and the CRC of the rest.
+impl fmt::Display for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 200;
+        let join = |texts: Vec<String>| texts.join(" ");
+        let text = |bytes: &Vec<u8>| bytes.escape_ascii().to_string();
+        let pair = |(left, right): (&Vec<u8>, &Vec<u8>)| format!("{}={}", text(left), text(right));
+        let line = match self {
+            Content::Str(bytes) => text(bytes),
+            Content::List(elements) => join(elements.iter().map(text).collect()),
+            Content::Set(members) => join(members.iter().map(text).collect()),
+            Content::ZSet(members) => join(
+                members
+                    .iter()
+                    .map(|(member, bits)| format!("{}={}", text(member), f64::from_bits(*bits)))
+                    .collect(),
+            ),
+            Content::Hash(fields) => join(fields.iter().map(pair).collect()),
+            Content::Stream(stream) => stream.to_string(),
+        };
+        match line.get(..SHOWN) {
+            Some(start) => {
+                let crc = balas_persistence::crc64::crc64(0, line.as_bytes());
+                write!(f, "{start}… {} bytes, CRC {crc:016x}", line.len())
+            }
+            None => f.write_str(&line),
+        }
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let marks = &self.marks;
+        write!(f, "last {} deleted {} added {}:", marks.last_id, marks.max_deleted_id, marks.entries_added)?;
+        for (id, fields) in &self.entries {
+            write!(f, " {id}")?;
+            fields.iter().try_for_each(|(name, value)| write!(f, " {}={}", text(name), text(value)))?;
+        }
+        for (name, last_id, read, pending, consumers) in &self.groups {
+            let consumers: Vec<_> = consumers.iter().map(|name| text(name)).collect();
+            write!(f, "; group {} last {last_id} read {read:?} of {}", text(name), consumers.join(","))?;
+            for (id, _, count, owner) in pending {
+                write!(f, " {id}×{count}→{}", text(owner))?;
+            }
+        }
+        Ok(())
     }
 }
 
