@@ -14,6 +14,23 @@
 
 #![forbid(unsafe_code)]
 
+/// Prints a line to people. Unlike `println!` it does not panic when nobody listens any more: a closed pipe or
+/// terminal must not keep a command from stopping what it started.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+/// As [`say!`], on stderr.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
 pub mod address;
 mod args;
 pub mod client;
@@ -46,7 +63,7 @@ pub fn run(args: &[String]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("balas: {error}");
+            complain!("balas: {error}");
             ExitCode::FAILURE
         }
     }

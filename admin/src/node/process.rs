@@ -177,7 +177,7 @@ pub fn stop_all(nodes: &[NodeFolder], interrupt: &Interrupt) -> Result<usize, Er
         Ok((left == 0 || interrupt.count() > impatience).then_some(()))
     });
     for node in leaving.iter().filter(|node| !node.is_gone()) {
-        eprintln!("balas: the node on port {} has not stopped: killing it", node.folder.port);
+        complain!("balas: the node on port {} has not stopped: killing it", node.folder.port);
         // Gone meanwhile is as good.
         let _ = send_signal(node.pid, Signal::SIGKILL);
     }
