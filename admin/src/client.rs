@@ -117,6 +117,13 @@ impl Client {
         }
     }
 
+    /// Sends many commands at once, already in RESP, and reads that many replies; error replies are values among
+    /// the others. Replies must be short: nothing is read before everything is sent.
+    pub fn pipeline(&mut self, commands: &[u8], count: usize) -> Result<Vec<Value>, ClientError> {
+        self.stream.get_mut().write_all(commands).map_err(ClientError::Lost)?;
+        (0..count).map(|_| resp::read(&mut self.stream).map_err(ClientError::Lost)).collect()
+    }
+
     /// As [`Client::call`], for callers that report by node.
     pub fn ask<A: AsRef<[u8]>>(&mut self, args: &[A]) -> Result<Value, Error> {
         self.call(args).map_err(|error| error.at(&self.address))

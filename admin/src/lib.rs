@@ -1,7 +1,7 @@
 //! What runs beside a node: `balas cluster …`.
 //!
 //! Nothing here links the server: a node is a process that is started, a socket that is asked and a folder that
-//! is read. So all of it works on stock nodes as well, and on clusters of both.
+//! is read. So all of it works on stock nodes as well, and on clusters of both. The client is public for `bench`.
 //!
 //! ```text
 //!  args ──▶ cluster/up ──▶ cluster/create ──▶ plan         who gets which slots
@@ -14,17 +14,34 @@
 
 #![forbid(unsafe_code)]
 
-mod address;
+/// Prints a line to people. Unlike `println!` it does not panic when nobody listens any more: a closed pipe or
+/// terminal must not keep a command from stopping what it started.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
+/// As [`say!`], on stderr.
+macro_rules! complain {
+    ($($words:tt)*) => {{
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
+
+pub mod address;
 mod args;
-mod client;
+pub mod client;
 mod clock;
 mod cluster;
 mod error;
-mod info;
+pub mod info;
 mod interrupt;
 mod node;
 mod plan;
-mod resp;
+pub mod resp;
 mod router;
 mod table;
 mod topology;
@@ -46,7 +63,7 @@ pub fn run(args: &[String]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("balas: {error}");
+            complain!("balas: {error}");
             ExitCode::FAILURE
         }
     }

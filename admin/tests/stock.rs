@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test waits by the clock")]
 
 use std::fs;
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Output, Stdio};
@@ -12,9 +13,13 @@ use std::time::{Duration, Instant};
 
 const STOCK: &str = "/usr/bin/redis-server";
 
-const SCENARIOS: &[(&str, fn(&Scene))] = &[
+type Scenario = (&'static str, fn(&Scene));
+
+const SCENARIOS: &[Scenario] = &[
     ("a cluster lives: up, check, status, test, failover-test, down, up again, down", a_cluster_lives),
     ("Ctrl-C stops all nodes, and the next up resumes with the data", ctrl_c_stops_all),
+    ("a reader of the output that leaves stops nothing", a_reader_leaves),
+    ("Ctrl-C during the start leaves nothing", an_early_ctrl_c),
     ("passwords are written, needed, and found again", passwords),
     ("a taken port leaves nothing behind", a_taken_port),
     ("an unknown directive is shown with its line, and nothing stays", an_unknown_directive),
@@ -88,8 +93,21 @@ impl Scene {
 
     fn up(&self, more: &[&str]) -> Said {
         let port = self.port.to_string();
-        let args: Vec<&str> = self.up_args(&[&["--port", &port], more].concat()).iter().map(|s| *s).collect();
-        Said::from(self.command(&args).output().unwrap(), &args)
+        self.run(&self.up_args(&[&["--port", &port], more].concat()))
+    }
+
+    /// Starts `up` in front and waits until it has said this.
+    fn spawn_up(&self, text: &str) -> Child {
+        let port = self.port.to_string();
+        let mut up = self.command(&self.up_args(&["--port", &port])).stdout(Stdio::piped()).spawn().unwrap();
+        let mut said = Vec::new();
+        let out = up.stdout.as_mut().unwrap();
+        while !String::from_utf8_lossy(&said).contains(text) {
+            let mut byte = [0];
+            out.read_exact(&mut byte).expect("up says it before it ends");
+            said.extend(byte);
+        }
+        up
     }
 
     fn address(&self, node: u16) -> String {
@@ -173,9 +191,7 @@ fn a_cluster_lives(scene: &Scene) {
 
 fn ctrl_c_stops_all(scene: &Scene) {
     for round in 0..2 {
-        let port = scene.port.to_string();
-        let mut up = scene.command(&scene.up_args(&["--port", &port])).stdout(Stdio::null()).spawn().unwrap();
-        wait_until("the cluster is ready", || scene.run(&["check", &scene.address(0)]).code == 0);
+        let mut up = scene.spawn_up("Stop it: Ctrl-C");
         match round {
             0 => assert_eq!(scene.redis_cli(&["SET", "kept", "1"]), "OK"),
             _ => assert_eq!(scene.redis_cli(&["GET", "kept"]), "1"),
@@ -183,6 +199,27 @@ fn ctrl_c_stops_all(scene: &Scene) {
         assert!(up.try_wait().unwrap().is_none(), "up stays in front");
         signal("INT", &up);
         assert!(up.wait().unwrap().success());
+        scene.assert_nothing_runs();
+    }
+}
+
+/// Whoever reads the output may leave at any time.
+fn a_reader_leaves(scene: &Scene) {
+    let mut up = scene.spawn_up("A cluster of 6 nodes is ready");
+    drop(up.stdout.take());
+    signal("TERM", &up);
+    assert!(up.wait().unwrap().success());
+    scene.assert_nothing_runs();
+}
+
+/// At whatever moment the user changes their mind, nothing is left.
+fn an_early_ctrl_c(scene: &Scene) {
+    for delay_ms in [50, 300, 900, 2000] {
+        let port = scene.port.to_string();
+        let mut up = scene.command(&scene.up_args(&["--port", &port])).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        signal("INT", &up);
+        assert!(up.wait().unwrap().code().is_none_or(|code| code <= 1), "no panic");
         scene.assert_nothing_runs();
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!  SlotCell, one cache line
-//!  ┌───────┬───────┬─────────┬───────┬────────┬─────────────────────┐
-//!  │ mutex │ table │ expires │ epoch │ extras │ traffic             │
-//!  │ 8     │ 8     │ 4       │ 4     │ 8      │ 32                  │
-//!  └───────┴───────┴─────────┴───────┴────────┴─────────────────────┘
+//!  ┌───────┬───────┬─────────┬───────┬────────┐
+//!  │ mutex │ table │ expires │ epoch │ extras │
+//!  │ 8     │ 40    │ 4       │ 4     │ 8      │
+//!  └───────┴───────┴─────────┴───────┴────────┘
 //! ```
 //!
 //! An empty slot owns no memory. Each operation hashes its key once.
@@ -28,8 +28,6 @@ pub struct SlotData {
     /// The last snapshot that has what it needs of this slot.
     pub(crate) epoch: u32,
     extras: Option<Box<Extras>>,
-    /// What the commands on this slot have cost so far.
-    pub traffic: Traffic,
 }
 
 /// What few slots have.
@@ -37,15 +35,6 @@ pub struct SlotData {
 struct Extras {
     side: SideTables,
     slow_save: Option<SlowSave>,
-}
-
-/// Sums since the process started, kept by the server.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Traffic {
-    pub commands: u64,
-    pub cpu_us: u64,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
 }
 
 const _: () = assert!(size_of::<parking_lot::Mutex<SlotData>>() == 64);
@@ -169,14 +158,14 @@ impl SlotData {
         self.table.memory_bytes() + self.table.iter().map(Entry::memory_bytes).sum::<usize>()
     }
 
-    /// Empties the slot. Its side tables and its traffic stay.
+    /// Empties the slot. Its side tables stay.
     pub fn take(&mut self) -> Table<Entry> {
         self.finish_slow_save();
         self.expires = 0;
         mem::take(&mut self.table)
     }
 
-    /// Exchanges the entries of two slots. Side tables and traffic stay where they are.
+    /// Exchanges the entries of two slots. Side tables stay where they are.
     pub fn swap_entries(&mut self, other: &mut SlotData) {
         self.finish_slow_save();
         other.finish_slow_save();

@@ -55,21 +55,26 @@ const POSITION_BITS: u32 = 48;
 /// Fingerprints of a bucket, one byte per place, 0 where the place is free.
 const LANES: u64 = 0x0000_0101_0101_0101;
 
-/// A hash table. Empty, it is one word and owns nothing.
+/// A hash table. Empty, it owns nothing. Its root is in place, so that whoever holds the table is one cache
+/// miss away from a bucket.
 pub struct Table<T> {
-    root: Option<Box<Root<T>>>,
+    root: Root<T>,
 }
 
-const _: () = assert!(size_of::<Table<Box<u8>>>() == 8);
+const _: () = assert!(size_of::<Table<Box<u8>>>() == 40);
 const _: () = assert!(size_of::<Bucket<Box<u8>>>() == 64);
 
 struct Root<T> {
+    /// Empty exactly while the table is.
     first: Vec<Bucket<T>>,
-    rest: Vec<Vec<Bucket<T>>>,
-    len: usize,
+    rest: Option<Box<Segments<T>>>,
+    len: u32,
     /// Overflow buckets, for [`Table::memory_bytes`].
-    overflows: usize,
+    overflows: u32,
 }
+
+/// Buckets beyond the first segment, so many in each.
+type Segments<T> = Vec<Vec<Bucket<T>>>;
 
 #[repr(align(64))]
 struct Bucket<T> {
@@ -82,39 +87,39 @@ struct Bucket<T> {
 
 impl<T> Table<T> {
     pub const fn new() -> Table<T> {
-        Table { root: None }
+        Table { root: Root::new() }
     }
 
     #[inline]
     pub fn len(&self) -> usize {
-        self.root.as_ref().map_or(0, |root| root.len)
+        self.root.len as usize
     }
 
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.root.is_none()
+        self.root.len == 0
     }
 
     /// All items, in the order of the buckets.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        let buckets = self.root.iter().flat_map(|root| root.first.iter().chain(root.rest.iter().flatten()));
-        buckets.flat_map(Bucket::chain_items)
+        let rest = self.root.rest.iter().flat_map(|segments| segments.iter().flatten());
+        self.root.first.iter().chain(rest).flat_map(Bucket::chain_items)
     }
 
     /// Empties the table into an iterator.
     pub fn drain(&mut self) -> impl Iterator<Item = T> + use<T> {
-        let buckets =
-            self.root.take().map(|root| root.first.into_iter().chain(root.rest.into_iter().flatten()));
-        buckets.into_iter().flatten().flat_map(Bucket::into_chain).map(|(_, item)| item)
+        let root = mem::take(&mut self.root);
+        let rest = root.rest.into_iter().flat_map(|segments| segments.into_iter().flatten());
+        root.first.into_iter().chain(rest).flat_map(Bucket::into_chain).map(|(_, item)| item)
     }
 
     /// Bytes of heap the table itself takes; what its items own is theirs.
     pub fn memory_bytes(&self) -> usize {
-        let Some(root) = &self.root else { return 0 };
-        let segments: usize = root.rest.iter().map(Vec::capacity).sum();
-        let buckets = root.first.capacity() + segments + root.overflows;
-        size_of::<Root<T>>()
-            + root.rest.capacity() * size_of::<Vec<Bucket<T>>>()
+        let root = &self.root;
+        let segments = root.rest.as_deref().map_or(&[][..], Vec::as_slice);
+        let beyond: usize = segments.iter().map(Vec::capacity).sum();
+        let buckets = root.first.capacity() + beyond + root.overflows as usize;
+        root.rest.as_ref().map_or(0, |segments| (segments.capacity() + 1) * size_of::<Vec<Bucket<T>>>())
             + buckets * size_of::<Bucket<T>>()
     }
 }
@@ -123,7 +128,10 @@ impl<T> Table<T> {
 impl<T: Item> Table<T> {
     #[inline]
     pub fn find(&self, hash: u64, key: &[u8]) -> Option<&T> {
-        let root = self.root.as_ref()?;
+        let root = &self.root;
+        if root.len == 0 {
+            return None;
+        }
         let mark = fingerprint(hash);
         let mut bucket = root.bucket(root.index_of(hash));
         loop {
@@ -137,7 +145,10 @@ impl<T: Item> Table<T> {
     /// The caller must not change the item's key.
     #[inline]
     pub fn find_mut(&mut self, hash: u64, key: &[u8]) -> Option<&mut T> {
-        let root = self.root.as_mut()?;
+        let root = &mut self.root;
+        if root.len == 0 {
+            return None;
+        }
         let mark = fingerprint(hash);
         let mut bucket = root.bucket_mut(root.index_of(hash));
         loop {
@@ -152,8 +163,10 @@ impl<T: Item> Table<T> {
     pub fn insert(&mut self, hash: u64, item: T) -> &mut T {
         debug_assert_eq!(hash, self::hash(item.key()), "the hash of another key");
         debug_assert!(self.find(hash, item.key()).is_none(), "the key is present");
-        let root = self.root.get_or_insert_with(|| Box::new(Root::new()));
-        if root.len >= root.bucket_count() * MAX_LOAD {
+        let root = &mut self.root;
+        if root.len == 0 {
+            root.push_bucket();
+        } else if root.len as usize >= root.bucket_count() * MAX_LOAD {
             root.split();
         }
         root.len += 1;
@@ -171,19 +184,22 @@ impl<T: Item> Table<T> {
 
     /// The item of `key`, made and added where absent. True when it was made.
     pub fn find_or_insert_with(&mut self, hash: u64, key: &[u8], make: impl FnOnce() -> T) -> (&mut T, bool) {
-        if self.find(hash, key).is_none() {
-            return (self.insert(hash, make()), true);
+        match self.root.locate(hash, key) {
+            None => (self.insert(hash, make()), true),
+            Some(located) => (self.root.item_mut(located), false),
         }
-        (self.find_mut(hash, key).expect("found just now"), false)
     }
 
     pub fn remove(&mut self, hash: u64, key: &[u8]) -> Option<T> {
-        let root = self.root.as_mut()?;
+        let root = &mut self.root;
+        if root.len == 0 {
+            return None;
+        }
         let item = root.remove(hash, key)?;
         root.len -= 1;
         if root.len == 0 {
-            self.root = None;
-        } else if root.bucket_count() > 1 && root.len < root.bucket_count() * MIN_LOAD {
+            self.root = Root::new();
+        } else if root.bucket_count() > 1 && (root.len as usize) < root.bucket_count() * MIN_LOAD {
             root.merge();
         }
         Some(item)
@@ -195,7 +211,10 @@ impl<T: Item> Table<T> {
     ///
     /// A cursor is below 2^48. Larger bits are ignored: it may come from a client.
     pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&T)) -> u64 {
-        let Some(root) = &self.root else { return 0 };
+        let root = &self.root;
+        if root.len == 0 {
+            return 0;
+        }
         let cursor = cursor & ((1 << POSITION_BITS) - 1);
         let index = root.index_of(hash_at(cursor));
         let width = 1 << (POSITION_BITS - root.depth_of(index));
@@ -211,7 +230,10 @@ impl<T: Item> Table<T> {
 
     /// The first item that `fits`, looked for from the bucket at `cursor` on, once around.
     pub fn find_from(&self, cursor: u64, fits: impl Fn(&T) -> bool) -> Option<&T> {
-        let root = self.root.as_ref()?;
+        let root = &self.root;
+        if root.len == 0 {
+            return None;
+        }
         let (count, from) =
             (root.bucket_count(), root.index_of(hash_at(cursor & ((1 << POSITION_BITS) - 1))));
         let mut buckets = (from..count).chain(0..from);
@@ -223,7 +245,10 @@ impl<T: Item> Table<T> {
         /// Places a bucket is taken to have, most of them free: a draw that hits none is repeated.
         const DRAWN: usize = 2 * PLACES;
         const TRIES: usize = 256;
-        let root = self.root.as_ref()?;
+        let root = &self.root;
+        if root.len == 0 {
+            return None;
+        }
         let count = root.bucket_count();
         for _ in 0..TRIES {
             let bucket = root.bucket(rng.usize(..count));
@@ -257,16 +282,29 @@ fn hash_at(position: u64) -> u64 {
     (position << (64 - POSITION_BITS)).reverse_bits()
 }
 
+/// Bucket, link of its overflow chain, place in that.
+struct Located {
+    index: usize,
+    depth: usize,
+    place: usize,
+}
+
+impl<T> Default for Root<T> {
+    fn default() -> Root<T> {
+        Root::new()
+    }
+}
+
 impl<T> Root<T> {
-    fn new() -> Root<T> {
-        Root { first: vec![Bucket::default()], rest: Vec::new(), len: 0, overflows: 0 }
+    const fn new() -> Root<T> {
+        Root { first: Vec::new(), rest: None, len: 0, overflows: 0 }
     }
 
     #[inline]
     fn bucket_count(&self) -> usize {
-        match self.rest.last() {
+        match &self.rest {
             None => self.first.len(),
-            Some(last) => FIRST + (self.rest.len() - 1) * SEGMENT + last.len(),
+            Some(rest) => FIRST + (rest.len() - 1) * SEGMENT + rest.last().map_or(0, Vec::len),
         }
     }
 
@@ -274,7 +312,10 @@ impl<T> Root<T> {
     fn bucket(&self, index: usize) -> &Bucket<T> {
         match index.checked_sub(FIRST) {
             None => &self.first[index],
-            Some(beyond) => &self.rest[beyond / SEGMENT][beyond % SEGMENT],
+            Some(beyond) => match &self.rest {
+                Some(rest) => &rest[beyond / SEGMENT][beyond % SEGMENT],
+                None => unreachable!("an index below the number of buckets"),
+            },
         }
     }
 
@@ -282,7 +323,10 @@ impl<T> Root<T> {
     fn bucket_mut(&mut self, index: usize) -> &mut Bucket<T> {
         match index.checked_sub(FIRST) {
             None => &mut self.first[index],
-            Some(beyond) => &mut self.rest[beyond / SEGMENT][beyond % SEGMENT],
+            Some(beyond) => match &mut self.rest {
+                Some(rest) => &mut rest[beyond / SEGMENT][beyond % SEGMENT],
+                None => unreachable!("an index below the number of buckets"),
+            },
         }
     }
 
@@ -310,14 +354,19 @@ impl<T> Root<T> {
             }
             return self.first.push(Bucket::default());
         }
-        if self.rest.last().is_none_or(|last| last.len() == SEGMENT) {
-            self.rest.push(Vec::with_capacity(SEGMENT));
+        let rest = self.rest.get_or_insert_default();
+        match rest.last_mut() {
+            Some(last) if last.len() < SEGMENT => last.push(Bucket::default()),
+            _ => {
+                let mut segment = Vec::with_capacity(SEGMENT);
+                segment.push(Bucket::default());
+                rest.push(segment);
+            }
         }
-        self.rest.last_mut().expect("pushed where absent").push(Bucket::default());
     }
 
     fn pop_bucket(&mut self) -> Option<Bucket<T>> {
-        let Some(last) = self.rest.last_mut() else {
+        let Some(rest) = &mut self.rest else {
             let popped = self.first.pop();
             let wanted = self.first.len() + self.first.len() / 8;
             if self.first.capacity() > wanted + wanted / 8 + 1 {
@@ -325,9 +374,13 @@ impl<T> Root<T> {
             }
             return popped;
         };
+        let last = rest.last_mut()?;
         let popped = last.pop();
         if last.is_empty() {
-            self.rest.pop();
+            rest.pop();
+        }
+        if rest.is_empty() {
+            self.rest = None;
         }
         popped
     }
@@ -336,8 +389,28 @@ impl<T> Root<T> {
 impl<T: Item> Root<T> {
     fn place(&mut self, hash: u64, item: T) -> &mut T {
         let index = self.index_of(hash);
-        self.overflows += self.bucket(index).is_chain_full() as usize;
+        self.overflows += self.bucket(index).is_chain_full() as u32;
         self.bucket_mut(index).place(fingerprint(hash), item)
+    }
+
+    /// Where the item of `key` is.
+    #[inline]
+    fn locate(&self, hash: u64, key: &[u8]) -> Option<Located> {
+        if self.len == 0 {
+            return None;
+        }
+        let (mark, index) = (fingerprint(hash), self.index_of(hash));
+        let mut chain = self.bucket(index).chain().enumerate();
+        chain.find_map(|(depth, bucket)| Some(Located { index, depth, place: bucket.place_of(mark, key)? }))
+    }
+
+    #[inline]
+    fn item_mut(&mut self, located: Located) -> &mut T {
+        let mut bucket = self.bucket_mut(located.index);
+        for _ in 0..located.depth {
+            bucket = bucket.overflow.as_deref_mut().expect("located there");
+        }
+        bucket.items[located.place].as_mut().expect("located there")
     }
 
     fn remove(&mut self, hash: u64, key: &[u8]) -> Option<T> {
@@ -362,7 +435,7 @@ impl<T: Item> Root<T> {
 
     fn redistribute(&mut self, take: impl FnOnce(&mut Self) -> Bucket<T>) {
         let taken = take(self);
-        self.overflows -= taken.chain_overflows();
+        self.overflows -= taken.chain_overflows() as u32;
         for (_, item) in taken.into_chain() {
             self.place(hash(item.key()), item);
         }
@@ -441,7 +514,7 @@ impl<T: Item> Bucket<T> {
     }
 
     /// Out of the chain, whose last item takes the free place.
-    fn remove(&mut self, mark: u8, key: &[u8], freed: &mut usize) -> Option<T> {
+    fn remove(&mut self, mark: u8, key: &[u8], freed: &mut u32) -> Option<T> {
         if self.overflow.is_none() {
             let place = self.place_of(mark, key)?;
             return self.take(place);
@@ -463,7 +536,7 @@ impl<T: Item> Bucket<T> {
 }
 
 /// Takes an item out of the last bucket of a chain, and that bucket away when it was its last one.
-fn take_last<T>(mut link: &mut Option<Box<Bucket<T>>>, freed: &mut usize) -> Option<(u8, T)> {
+fn take_last<T>(mut link: &mut Option<Box<Bucket<T>>>, freed: &mut u32) -> Option<(u8, T)> {
     while link.as_ref()?.overflow.is_some() {
         link = &mut link.as_mut()?.overflow;
     }

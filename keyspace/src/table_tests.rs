@@ -34,12 +34,14 @@ fn table_of(keys: impl IntoIterator<Item = u32>) -> Table<Pair> {
 
 impl<T: Item> Table<T> {
     fn check(&self) {
-        let Some(root) = &self.root else { return };
-        assert!(root.len > 0);
+        let root = &self.root;
+        if root.len == 0 {
+            return;
+        }
         let (mut len, mut overflows) = (0, 0);
         for index in 0..root.bucket_count() {
             let bucket = root.bucket(index);
-            overflows += bucket.chain_overflows();
+            overflows += bucket.chain_overflows() as u32;
             len += bucket.chain_len();
             for (i, link) in bucket.chain().enumerate() {
                 assert!(i == 0 || link.marks.count() > 0, "an empty overflow bucket");
@@ -53,8 +55,8 @@ impl<T: Item> Table<T> {
                 }
             }
         }
-        assert_eq!((len, overflows), (root.len, root.overflows));
-        assert!(root.len <= root.bucket_count() * MAX_LOAD);
+        assert_eq!((len, overflows), (root.len as usize, root.overflows));
+        assert!(root.len as usize <= root.bucket_count() * MAX_LOAD);
     }
 }
 
@@ -74,9 +76,9 @@ fn grows_and_shrinks_by_one_bucket_at_a_time() {
     table.check();
     let full = table.memory_bytes();
     for n in 0..KEYS {
-        let buckets = table.root.as_ref().map_or(0, |root| root.bucket_count());
+        let buckets = table.root.bucket_count();
         assert_eq!(table.remove(hash(&key(n)), &key(n)), Some(Pair::new(n, n)));
-        let left = table.root.as_ref().map_or(0, |root| root.bucket_count());
+        let left = table.root.bucket_count();
         assert!(buckets - left <= 1);
         if n % 5_000 == 0 {
             table.check();

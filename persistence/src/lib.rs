@@ -3,6 +3,7 @@
 //! **Invariant:** no client, no socket, no clock, no thread of its own.
 
 pub mod aof;
+pub mod check;
 pub mod crc64;
 pub mod lzf;
 pub mod rdb;

@@ -38,14 +38,39 @@ impl std::error::Error for Corrupt {}
 pub fn compress(input: &[u8], most_bytes: usize, out: &mut Vec<u8>) -> bool {
     // Clearing the table must not cost more than the compression.
     match input.len() {
-        0..=1024 => compress_with(&mut [0; 1 << 9], input, most_bytes, out),
-        1025..=16_384 => compress_with(&mut [0; 1 << 12], input, most_bytes, out),
-        _ => compress_with(&mut [0; 1 << 14], input, most_bytes, out),
+        0..=0xFE => compress_with(&mut [0u8; 1 << 8], input, most_bytes, out),
+        0xFF..=0x7FF => compress_with(&mut [0u16; 1 << 9], input, most_bytes, out),
+        0x800..=0xFFFE => compress_with(&mut [0u16; 1 << 12], input, most_bytes, out),
+        _ => compress_with(&mut [0u32; 1 << 14], input, most_bytes, out),
     }
 }
 
-/// `seen` has a power of two of places: by the hash of three bytes, one more than where they were last.
-fn compress_with(seen: &mut [u32], input: &[u8], most_bytes: usize, out: &mut Vec<u8>) -> bool {
+/// One more than an index into the input; 0 is none. As narrow as the input allows.
+trait Place: Copy {
+    fn from_index(index: usize) -> Self;
+    fn index(self) -> Option<usize>;
+}
+
+macro_rules! place {
+    ($($integer:ty)*) => {$(
+        impl Place for $integer {
+            #[inline]
+            fn from_index(index: usize) -> Self {
+                index as $integer + 1
+            }
+
+            #[inline]
+            fn index(self) -> Option<usize> {
+                (self as usize).checked_sub(1)
+            }
+        }
+    )*};
+}
+
+place!(u8 u16 u32);
+
+/// `seen` has a power of two of places: by the hash of three bytes, where they were last.
+fn compress_with<P: Place>(seen: &mut [P], input: &[u8], most_bytes: usize, out: &mut Vec<u8>) -> bool {
     let shift = 32 - seen.len().trailing_zeros();
     let start = out.len();
     let (mut at, mut literals_from) = (0, 0);
@@ -54,17 +79,14 @@ fn compress_with(seen: &mut [u32], input: &[u8], most_bytes: usize, out: &mut Ve
     while at + MIN_COPY < input.len() && at < u32::MAX as usize {
         let next = u32::from_le_bytes([input[at], input[at + 1], input[at + 2], 0]);
         let place = &mut seen[(next.wrapping_mul(0x9E37_79B1) >> shift) as usize];
-        let candidate = *place as usize;
-        *place = at as u32 + 1;
-        let is_match = candidate > 0
-            && at + 1 - candidate <= MAX_BACK
-            && input[candidate - 1..candidate + 2] == input[at..at + 3];
-        if !is_match {
+        let candidate = place.index();
+        *place = P::from_index(at);
+        let is_match = |&from: &usize| at - from <= MAX_BACK && input[from..from + 3] == input[at..at + 3];
+        let Some(from) = candidate.filter(is_match) else {
             at += 1 + (misses >> 6);
             misses += 1;
             continue;
-        }
-        let from = candidate - 1;
+        };
         let len = match_len(input, from, at);
         write_literals(&input[literals_from..at], out);
         write_copy(len, at - from, out);

@@ -179,6 +179,62 @@ fn stock_restores_our_dumps_and_makes_the_same_ones() {
 }
 
 #[test]
+fn streams_go_to_stock_and_back() {
+    let Some(mut stock) = Stock::start("streams", &[]) else { return };
+    for n in 1..=250 {
+        stock.command(&["XADD", "s", &format!("{n}-7"), "field", &format!("value:{n}"), "n", &n.to_string()]);
+    }
+    for line in [
+        "XADD s 300-1 other fields in here",
+        "XDEL s 17-7 300-1",
+        "XGROUP CREATE s g 0",
+        "XGROUP CREATE s untouched 100-0 ENTRIESREAD 99",
+        "XREADGROUP GROUP g alice COUNT 20 STREAMS s >",
+        "XREADGROUP GROUP g bob COUNT 30 STREAMS s >",
+        "XACK s g 1-7 30-7",
+        "XGROUP CREATECONSUMER s g carol",
+    ] {
+        let reply = stock.command(&line.split(' ').collect::<Vec<_>>());
+        assert!(!matches!(reply, support::stock::Reply::Error(_)), "{line}: {reply:?}");
+    }
+    let theirs = stock.command(&["DUMP", "s"]).into_bulk().unwrap();
+    let value = restore(&theirs, &Limits::default()).unwrap().into_entry(b"s", None);
+    let ours = dump(value.value());
+    assert!(stock.command(&[b"RESTORE", &b"copy"[..], b"0", &ours]).is_ok());
+    for question in ["XPENDING {} g - + 100", "XINFO GROUPS {}", "XRANGE {} - +"] {
+        let mut ask = |key| {
+            let question = question.replace("{}", key);
+            stock.command(&question.split(' ').collect::<Vec<_>>())
+        };
+        let (original, copy) = (ask("s"), ask("copy"));
+        if question.starts_with("XPENDING") {
+            // Idle times go on between the two questions.
+            assert_eq!(without_times(original), without_times(copy));
+        } else {
+            assert_eq!(original, copy, "{question}");
+        }
+    }
+    let again = stock.command(&["DUMP", "copy"]).into_bulk().unwrap();
+    let again = restore(&again, &Limits::default()).unwrap().into_entry(b"s", None);
+    assert_eq!(content(again.value()), content(value.value()));
+}
+
+/// XPENDING's entries without the idle time, the third of four.
+fn without_times(reply: support::stock::Reply) -> Vec<Vec<support::stock::Reply>> {
+    use support::stock::Reply;
+    let Reply::Array(entries) = reply else { panic!("not an array: {reply:?}") };
+    assert_eq!(entries.len(), 48);
+    let without_time = |entry| match entry {
+        Reply::Array(mut fields) => {
+            fields.remove(2);
+            fields
+        }
+        other => panic!("not an array: {other:?}"),
+    };
+    entries.into_iter().map(without_time).collect()
+}
+
+#[test]
 fn the_check_tool_of_stock_passes_our_files() {
     let folder = support::stock::temp_folder("check");
     let path = folder.join("dump.rdb");

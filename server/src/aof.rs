@@ -67,7 +67,10 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
         load_file(server, &settings, &storage, &names, file)?;
     }
     if !found.files.is_empty() {
-        log::notice(&format!("DB loaded from append only file: {:.3} seconds", started.elapsed().as_secs_f64()));
+        log::notice(&format!(
+            "DB loaded from append only file: {:.3} seconds",
+            started.elapsed().as_secs_f64()
+        ));
     }
     begin(server, storage, names, found).map_err(|error| format!("Can't open the append only file: {error}"))
 }
@@ -111,9 +114,11 @@ fn load_file(
     file: &PlannedFile,
 ) -> Result<(), String> {
     let path = names.path(&file.name);
-    let mut source = storage.read(&path).map_err(|error| format!("Fatal error: can't open {path}: {error}"))?;
+    let mut source =
+        storage.read(&path).map_err(|error| format!("Fatal error: can't open {path}: {error}"))?;
     let mut head = [0; 5];
-    let len = read_head(&mut source, &mut head).map_err(|error| format!("Fatal error: can't read {path}: {error}"))?;
+    let len = read_head(&mut source, &mut head)
+        .map_err(|error| format!("Fatal error: can't read {path}: {error}"))?;
     let whole = io::Read::chain(io::Cursor::new(head[..len].to_vec()), source);
     if &head[..len] != b"REDIS" {
         return replay(server, settings, storage, &path, file, whole, 0);
@@ -121,8 +126,9 @@ fn load_file(
     log::notice("Reading RDB base file on AOF loading...");
     let mut reader = Reader::new(whole, read_options(server));
     let mut filler = Filler::new(server);
-    persistence::rdb::load(&mut reader, &mut filler)
-        .map_err(|error| format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name))?;
+    persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
+        format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name)
+    })?;
     let offset = reader.offset();
     let (buffered, rest) = reader.into_parts();
     replay(server, settings, storage, &path, file, io::Cursor::new(buffered).chain(rest), offset)
@@ -166,7 +172,9 @@ fn replay(
                     "AOF {} loaded anyway because aof-load-truncated is enabled; truncating it from offset {valid_up_to}",
                     file.name
                 ));
-                return storage.truncate(path, valid_up_to).map_err(|error| format!("Can't truncate {path}: {error}"));
+                return storage
+                    .truncate(path, valid_up_to)
+                    .map_err(|error| format!("Can't truncate {path}: {error}"));
             }
             Err(AofError::Truncated { valid_up_to }) => {
                 return Err(format!(
@@ -390,7 +398,10 @@ pub fn switch(server: &Arc<Server>, on: bool) {
 pub fn cron(server: &Arc<Server>, settings: &Settings) {
     let current = server.aof.current_bytes.load(Ordering::Relaxed);
     let base = server.aof.base_bytes.load(Ordering::Relaxed).max(1);
-    if settings.aof_rewrite_percentage == 0 || current < settings.aof_rewrite_min_bytes || !server.aof.is_open() {
+    if settings.aof_rewrite_percentage == 0
+        || current < settings.aof_rewrite_min_bytes
+        || !server.aof.is_open()
+    {
         return;
     }
     let growth = current.saturating_sub(base) * 100 / base;

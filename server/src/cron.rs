@@ -17,6 +17,9 @@ pub fn run(server: &Arc<Server>) {
         let settings = server.settings();
         let period = Duration::from_millis(1000 / settings.hz);
         std::thread::sleep(period);
+        if server.switches.cron_paused.load(Ordering::Relaxed) {
+            continue;
+        }
         let now_ms = clock::now_ms();
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
@@ -25,7 +28,9 @@ pub fn run(server: &Arc<Server>) {
             server.replication.cron(server, now_ms, second as u64);
             crate::persist::cron(server, &settings, now_ms);
         }
-        let may_expire = !server.are_writes_paused() && !server.replication.is_replica() && !server.loading.load(Ordering::Relaxed);
+        let may_expire = !server.are_writes_paused()
+            && !server.replication.is_replica()
+            && !server.loading.load(Ordering::Relaxed);
         if may_expire && server.active_expire.load(Ordering::Relaxed) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
         }

@@ -29,13 +29,11 @@ static PENDING: AtomicUsize = AtomicUsize::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
 
 /// Objects that wait to be dropped: `lazyfree_pending_objects` of INFO.
-#[allow(dead_code)] // INFO is written elsewhere.
 pub fn pending_objects() -> usize {
     PENDING.load(Ordering::Relaxed)
 }
 
 /// Objects dropped by the helper so far: `lazyfreed_objects` of INFO.
-#[allow(dead_code)] // INFO is written elsewhere.
 pub fn freed_objects() -> u64 {
     FREED.load(Ordering::Relaxed)
 }

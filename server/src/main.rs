@@ -12,6 +12,10 @@ fn main() -> ExitCode {
     match role {
         "server" if !args.iter().any(|arg| arg == "--sentinel") => serve(&args),
         "server" => not_yet("sentinel"),
+        "cluster" | "cli" | "top" => {
+            args.insert(0, role.to_owned());
+            admin::run(&args)
+        }
         role => not_yet(role),
     }
 }

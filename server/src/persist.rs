@@ -83,7 +83,8 @@ pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     let since_ms = now_ms - persistence.last_save_ms.load(Ordering::Relaxed);
     let retried = persistence.last_try_ms.load(Ordering::Relaxed);
     let may_try = persistence.last_bgsave_ok.load(Ordering::Relaxed) || now_ms - retried > RETRY_MS;
-    let due = settings.save.iter().find(|save| changes >= save.changes.max(1) && since_ms > save.seconds * 1000);
+    let due =
+        settings.save.iter().find(|save| changes >= save.changes.max(1) && since_ms > save.seconds * 1000);
     if let Some(save) = due.filter(|_| may_try && !server.loading.load(Ordering::Relaxed)) {
         crate::log::notice(&format!("{} changes in {} seconds. Saving...", save.changes, save.seconds));
         persistence.last_try_ms.store(now_ms, Ordering::Relaxed);

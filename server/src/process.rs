@@ -18,7 +18,9 @@ use crate::net::{IoThread, Listeners, accept_forever};
 use crate::server::Server;
 use crate::{clock, log, memory};
 use cli::Start;
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -86,6 +88,7 @@ fn run(config: Config) -> io::Result<i32> {
     let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 40);
     let run_id = (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect();
     let listeners = Listeners::bind(&settings)?;
+    restrict_unix_socket(&config)?;
     let server = Arc::new(Server::new(config, cluster, run_id, clock::now_ms()));
     signals::handle(server.clone())?;
     let mut mailboxes = Vec::new();
@@ -116,6 +119,16 @@ fn run(config: Config) -> io::Result<i32> {
     server.start_followers()?;
     ready(&settings);
     Ok(shutdown::run(&server))
+}
+
+/// Gives the Unix socket the permissions of `unixsocketperm`, where that is set.
+fn restrict_unix_socket(config: &Config) -> io::Result<()> {
+    let values = config.values();
+    let (path, mode) = (values.text("unixsocket"), values.int("unixsocketperm"));
+    if path.is_empty() || mode == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(mode as u32))
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {

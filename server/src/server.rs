@@ -10,6 +10,7 @@ use crate::persist::Persistence;
 use crate::replication::Replication;
 use crate::slowlog::Slowlog;
 use crate::stats::Stats;
+use crate::switches::Switches;
 use crate::watch::Watches;
 use crate::write_log::WriteLog;
 use keyspace::Keyspace;
@@ -43,6 +44,8 @@ pub struct Server {
     pub writes_paused_until_ms: AtomicI64,
     pub snapshots: crate::snapshot::Snapshots,
     pub migrate_cache: crate::commands::migrate::MigrateCache,
+    /// What DEBUG has switched.
+    pub switches: Switches,
     mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
     next_client_id: AtomicU64,
 }
@@ -70,6 +73,7 @@ impl Server {
             writes_paused_until_ms: AtomicI64::new(0),
             snapshots: Default::default(),
             migrate_cache: Default::default(),
+            switches: Switches::default(),
             mailboxes: OnceLock::new(),
             next_client_id: AtomicU64::new(1),
             config,
@@ -104,7 +108,11 @@ impl Server {
         Ok(())
     }
 
-    fn start_thread(self: &Arc<Self>, name: &str, run: impl FnOnce(&Arc<Server>) + Send + 'static) -> io::Result<()> {
+    fn start_thread(
+        self: &Arc<Self>,
+        name: &str,
+        run: impl FnOnce(&Arc<Server>) + Send + 'static,
+    ) -> io::Result<()> {
         let server = self.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || run(&server)).map(|_| ())
     }
@@ -162,7 +170,9 @@ impl Server {
     /// error says why it cannot end.
     pub fn prepare_shutdown(&self, how: crate::process::shutdown::How) -> Result<(), String> {
         use crate::process::shutdown::Saving;
-        self.aof.finish(self).map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
+        self.aof
+            .finish(self)
+            .map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
         let save = match how.saving {
             Saving::Yes => true,
             Saving::No => false,
@@ -179,9 +189,23 @@ impl Server {
         Ok(())
     }
 
+    /// DEBUG RELOAD: the dataset to disk and back. The world is at rest.
+    pub fn debug_reload(&self, _save: bool, _flush: bool, _merge: bool) -> Result<(), String> {
+        Err("Error trying to load the RDB dump, check server logs.".into())
+    }
+
+    /// DEBUG LOADAOF. The world is at rest.
+    pub fn debug_load_aof(&self) -> Result<(), String> {
+        Err("Error trying to load the AOF files, check server logs.".into())
+    }
+
     /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
     /// put in force, and why.
-    pub fn config_changed(self: &Arc<Self>, old: &Settings, new: &Settings) -> Result<(), (&'static str, String)> {
+    pub fn config_changed(
+        self: &Arc<Self>,
+        old: &Settings,
+        new: &Settings,
+    ) -> Result<(), (&'static str, String)> {
         if new.port != old.port {
             return Err(("port", "Unable to listen on this port. Check server logs.".into()));
         }

@@ -36,7 +36,7 @@ impl Slowlog {
             id,
             unix_seconds: cx.now_ms / 1000,
             micros,
-            args: trimmed(argv),
+            args: trimmed(argv, &crate::secrets::of(cx.command, argv)),
             peer: cx.session.peer.clone(),
             name: cx.session.name.clone(),
         });
@@ -59,11 +59,13 @@ impl Slowlog {
     }
 }
 
-fn trimmed(argv: Argv<'_>) -> Vec<Vec<u8>> {
+fn trimmed(argv: Argv<'_>, secrets: &[usize]) -> Vec<Vec<u8>> {
     let kept = if argv.len() > ARGS_MAX { ARGS_MAX - 1 } else { argv.len() };
     let mut args: Vec<Vec<u8>> = argv
         .iter()
+        .enumerate()
         .take(kept)
+        .map(|(i, arg)| if secrets.contains(&i) { crate::secrets::REDACTED } else { arg })
         .map(|arg| match arg.len().checked_sub(ARG_BYTES_MAX) {
             None | Some(0) => arg.to_vec(),
             Some(more) => [&arg[..ARG_BYTES_MAX], format!("... ({more} more bytes)").as_bytes()].concat(),

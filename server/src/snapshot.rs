@@ -14,7 +14,8 @@ use keyspace::types::Limits;
 use keyspace::{Entry, Object, SlotSaver, ValueRef};
 use parking_lot::Mutex;
 use persistence::rdb::{
-    EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo, SavedBy, Sink, Writer,
+    EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo,
+    SavedBy, Sink, Writer,
 };
 use protocol::Slot;
 use std::collections::VecDeque;
@@ -89,9 +90,18 @@ struct Collector {
 }
 
 enum Chunk {
-    Encoded { db: usize, bytes: Vec<u8> },
+    Encoded {
+        db: usize,
+        bytes: Vec<u8>,
+    },
     /// Shared with the keyspace until it is encoded: a writer that changes it meanwhile makes its own copy.
-    Large { db: usize, key: Box<[u8]>, expire_at_ms: Option<i64>, access: u32, object: Arc<Object> },
+    Large {
+        db: usize,
+        key: Box<[u8]>,
+        expire_at_ms: Option<i64>,
+        access: u32,
+        object: Arc<Object>,
+    },
 }
 
 impl Collector {
@@ -238,10 +248,15 @@ fn background_save(server: &Arc<Server>) {
     let path = settings.dir.join(&settings.dbfilename);
     let mut changes = 0;
     let result = write_atomically(&path, |file| {
-        take(server, &ON_DISK, |()| Ok(&mut *file), |_| {
-            changes = server.changes();
-            Ok(())
-        })
+        take(
+            server,
+            &ON_DISK,
+            |()| Ok(&mut *file),
+            |_| {
+                changes = server.changes();
+                Ok(())
+            },
+        )
         .map(|_| ())
     });
     note_save(server, &result, changes);
@@ -266,7 +281,10 @@ fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
 }
 
 /// Writes a file under a temporary name, and gives it its own when all of it is on disk.
-pub fn write_atomically(path: &Path, write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+pub fn write_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary: PathBuf = dir.join(format!("temp-{}.rdb", std::process::id()));
     let written = (|| {
@@ -299,7 +317,11 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
         server.log.set_active(true);
         server.log.forget_db();
         let offset = server.log.end();
-        let feed = world.threads.iter_mut().find_map(|thread| thread.get_mut(client)).and_then(|conn| conn.feed.as_mut());
+        let feed = world
+            .threads
+            .iter_mut()
+            .find_map(|thread| thread.get_mut(client))
+            .and_then(|conn| conn.feed.as_mut());
         let feed = feed.ok_or_else(|| io::Error::other("the replica is gone"))?;
         feed.cursor = Some(server.log.cursor_at(offset).map_err(|_| io::Error::other("the log has moved"))?);
         Ok(offset)
@@ -308,7 +330,10 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
         true => format!("+FULLRESYNC {} {offset}\r\n", server.replication.history().replid),
         false => String::new(),
     };
-    let mut socket = Patient { socket: &mut job.socket, timeout: Duration::from_secs(server.settings().repl_timeout_seconds.max(1)) };
+    let mut socket = Patient {
+        socket: &mut job.socket,
+        timeout: Duration::from_secs(server.settings().repl_timeout_seconds.max(1)),
+    };
     if job.framed {
         let path = server.settings().dir.join(format!("temp-sync-{}.rdb", std::process::id()));
         let (file, offset) = take(server, &shape, |_| Ok(io::BufWriter::new(File::create(&path)?)), begin)?;
@@ -328,7 +353,11 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
         out.flush()?;
     }
     let mut world = server.gate.stop_world();
-    let feed = world.threads.iter_mut().find_map(|thread| thread.get_mut(client)).and_then(|conn| conn.feed.as_mut());
+    let feed = world
+        .threads
+        .iter_mut()
+        .find_map(|thread| thread.get_mut(client))
+        .and_then(|conn| conn.feed.as_mut());
     if let Some(feed) = feed {
         feed.state = FeedState::Online;
         server.replication.set_online(client);
@@ -350,7 +379,9 @@ impl Write for Patient<'_> {
         let started = clock::monotonic();
         loop {
             match self.socket.write(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < self.timeout => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < self.timeout =>
+                {
                     std::thread::sleep(PAUSE);
                 }
                 other => return other,

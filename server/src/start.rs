@@ -27,9 +27,13 @@ fn load_dump(server: &Arc<Server>, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let started = crate::clock::monotonic();
-    let report = snapshot::load_file(server, path)
-        .map_err(|error| format!("Fatal error loading the DB, check server logs. {}: {error}", path.display()))?;
-    log::notice(&format!("Done loading RDB, keys loaded: {}, empty keys skipped: {}.", report.keys, report.empty_keys_skipped));
+    let report = snapshot::load_file(server, path).map_err(|error| {
+        format!("Fatal error loading the DB, check server logs. {}: {error}", path.display())
+    })?;
+    log::notice(&format!(
+        "Done loading RDB, keys loaded: {}, empty keys skipped: {}.",
+        report.keys, report.empty_keys_skipped
+    ));
     log::notice(&format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()));
     Ok(())
 }

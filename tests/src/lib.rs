@@ -1,14 +1,34 @@
-//! Balas from outside: real processes, real sockets, beside stock Redis.
+//! Balas from outside: real processes and sockets, beside stock Redis.
+//!
+//! Clusters and replication are put through what may happen to them: [`cluster`] and its neighbours. Commands go
+//! to both servers, the same replies expected:
+//!
+//! ```text
+//!  generate ─▶ Step: a command, and how its replies compare
+//!                 │
+//!        ┌────────┴────────┐
+//!      stock             balas        each a process on a port of its own, in a folder of its own
+//!        └────────┬────────┘
+//!              compare ─▶ equal, equal but for the order, equal within a tolerance,
+//!                         or, of commands that draw lots, members of what is there
+//! ```
 //!
 //! | variable | what |
 //! |---|---|
 //! | `BALAS_BIN` | the server to test; otherwise it is built |
 //! | `REDIS_BIN` | stock's server; otherwise `redis-server` of the path |
+//! | `BALAS_DIFF_COMMANDS` | commands per run |
+//! | `BALAS_DIFF_SEED` | the seed of the first run |
 //! | `BALAS_WATCH_SECONDS` | how long a mixed cluster is watched for stability |
 
 pub mod cluster;
 pub mod cluster_data;
 pub mod cluster_load;
 pub mod cluster_proxy;
+pub mod compare;
+pub mod differential;
+pub mod generate;
+pub mod known;
 pub mod process;
 pub mod resp;
+pub mod stored;

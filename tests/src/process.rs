@@ -1,43 +1,50 @@
 //! Servers to test: processes on free ports, in temporary folders, gone when dropped.
 
 use crate::resp::Client;
+use std::fs::File;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 pub struct Server {
     child: Child,
+    binary: PathBuf,
+    args: Vec<String>,
     folder: PathBuf,
     pub port: u16,
 }
 
 impl Server {
     /// Starts `binary` with these directives beside port, folder and no snapshots, and waits until it answers.
-    pub fn start(binary: &PathBuf, directives: &[&str]) -> Server {
+    pub fn start(binary: &Path, directives: &[&str]) -> Server {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("balas-test-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for the server");
-        let log = std::fs::File::create(folder.join("log")).expect("a log file");
-        let child = Command::new(binary)
-            .args(["--port", &port.to_string(), "--dir", &folder.display().to_string(), "--save", ""])
-            .args(directives)
-            .current_dir(&folder)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle"))
-            .stderr(log)
-            .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let mut server = Server { child, folder, port };
+        let mut args =
+            vec!["--port".to_owned(), port.to_string(), "--dir".into(), folder.display().to_string()];
+        args.extend(["--save".to_owned(), String::new()]);
+        args.extend(directives.iter().map(|&directive| directive.to_owned()));
+        let child = spawn(binary, &args, &folder);
+        let mut server = Server { child, binary: binary.into(), args, folder, port };
         server.wait_until_ready();
         server
+    }
+
+    /// Shuts the server down in an orderly way, and starts it again in the same folder.
+    pub fn restart(&mut self) {
+        // The connection is closed instead of answered.
+        let _ = self.client().call(&["SHUTDOWN"]);
+        self.child.wait().expect("a child of ours");
+        self.child = spawn(&self.binary, &self.args, &self.folder);
+        self.wait_until_ready();
     }
 
     fn wait_until_ready(&mut self) {
         for _ in 0..1000 {
             if let Ok(mut client) = Client::connect(self.port)
-                && client.call(&["PING"]).is_ok()
+                && client.call(&["PING"]).is_ok_and(|reply| !reply.is_error())
             {
                 return;
             }
@@ -61,6 +68,18 @@ impl Drop for Server {
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn spawn(binary: &Path, args: &[String], folder: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
+    Command::new(binary)
+        .args(args)
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
 }
 
 fn free_port() -> u16 {

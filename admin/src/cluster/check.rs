@@ -130,7 +130,7 @@ fn healthy(addresses: &[Address], auth: &Auth) -> Result<Result<Survey, String>,
 /// Prints what is wrong; an error when anything is.
 pub fn report(problems: &[String]) -> Result<(), Error> {
     for problem in problems {
-        println!("  PROBLEM: {problem}");
+        say!("  PROBLEM: {problem}");
     }
     match problems.len() {
         0 => Ok(()),
@@ -142,13 +142,13 @@ pub fn report(problems: &[String]) -> Result<(), Error> {
 pub fn run(seed: &Address, auth: &Auth) -> Result<(), Error> {
     let survey = Survey::take(seed, auth)?;
     let masters = survey.members.iter().filter(|member| member.node.is_master()).count();
-    println!(
+    say!(
         "{} nodes: {masters} masters, {} replicas; {} of {SLOT_COUNT} slots covered",
         survey.members.len(),
         survey.members.len() - masters,
         survey.view.covered()
     );
     report(&survey.problems())?;
-    println!("All nodes agree, the cluster is healthy.");
+    say!("All nodes agree, the cluster is healthy.");
     Ok(())
 }

@@ -23,8 +23,8 @@ const STEP_TIMEOUT_MS: u64 = 60_000;
 pub fn run(words: &Create, interrupt: &Interrupt) -> Result<(), Error> {
     let auth = words.password.auth(None);
     let survey = create(&words.nodes, words.replicas, &auth, interrupt)?;
-    println!("{}", status::nodes_table(&survey));
-    println!("All slots are covered and all nodes agree.");
+    say!("{}", status::nodes_table(&survey));
+    say!("All slots are covered and all nodes agree.");
     Ok(())
 }
 
@@ -42,7 +42,7 @@ pub fn create(
     if joined.is_err() {
         for client in &mut clients {
             if let Err(error) = client.ask(&["CLUSTER", "RESET", "HARD"]) {
-                eprintln!("balas: could not reset {error}");
+                complain!("balas: could not reset {error}");
             }
         }
     }

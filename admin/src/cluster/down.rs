@@ -9,8 +9,8 @@ use std::path::Path;
 pub fn run(dir: &Path, interrupt: &Interrupt) -> Result<(), Error> {
     let folder = ClusterFolder::open(dir)?;
     match process::stop_all(&folder.nodes, interrupt)? {
-        0 => println!("No node of {} was running.", folder.path.display()),
-        stopped => println!("Stopped {stopped} nodes of {}.", folder.path.display()),
+        0 => say!("No node of {} was running.", folder.path.display()),
+        stopped => say!("Stopped {stopped} nodes of {}.", folder.path.display()),
     }
     Ok(())
 }

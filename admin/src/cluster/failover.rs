@@ -53,7 +53,7 @@ pub fn run(words: &FailoverTest, interrupt: &Interrupt) -> Result<(), Error> {
 
     let test = Test::plan(&folder, &survey, &auth, interrupt)?;
     test.write(&survey.view)?;
-    println!("Wrote {KEYS} keys; the replicas have them.");
+    say!("Wrote {KEYS} keys; the replicas have them.");
     let outcome = test.kill_and_verify();
     // Failed or not, the cluster gets its node back.
     let restarted = launcher
@@ -63,11 +63,8 @@ pub fn run(words: &FailoverTest, interrupt: &Interrupt) -> Result<(), Error> {
     restarted?;
     test.verify_return()?;
     test.clean_up();
-    println!(
-        "Restarted {}: a replica of {}, state ok, the data is there.",
-        test.node.address, outage.promoted
-    );
-    println!(
+    say!("Restarted {}: a replica of {}, state ok, the data is there.", test.node.address, outage.promoted);
+    say!(
         "\nThe failover test passed. Writes to {} were out for {} ms.",
         slots_of(&test.node),
         outage.writable_ms
@@ -140,9 +137,12 @@ impl<'a> Test<'a> {
 
     fn kill_and_verify(&self) -> Result<Outage, Error> {
         let outage = self.kill_and_wait()?;
-        println!(
+        say!(
             "Killed {}: marked failed after {} ms, {} took its slots over after {} ms.",
-            self.node.address, outage.detected_ms, outage.promoted, outage.writable_ms
+            self.node.address,
+            outage.detected_ms,
+            outage.promoted,
+            outage.writable_ms
         );
         let survivors: Vec<Address> =
             self.folder.addresses().into_iter().filter(|address| address.port != self.victim.port).collect();
@@ -156,7 +156,7 @@ impl<'a> Test<'a> {
             Ok(Some(()))
         })?;
         self.verify_keys()?;
-        println!("State ok, all {KEYS} keys are there.");
+        say!("State ok, all {KEYS} keys are there.");
         Ok(outage)
     }
 

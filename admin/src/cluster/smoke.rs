@@ -28,11 +28,11 @@ impl Score {
         match outcome {
             Ok(seen) => {
                 self.passed += 1;
-                println!("  ok      {name}: {seen}");
+                say!("  ok      {name}: {seen}");
             }
             Err(wrong) => {
                 self.failed += 1;
-                println!("  FAILED  {name}: {wrong}");
+                say!("  FAILED  {name}: {wrong}");
             }
         }
     }
@@ -46,18 +46,18 @@ pub fn run(seed: &Address, auth: &Auth) -> Result<(), Error> {
     let prefix = format!("balas:test:{}", std::process::id());
     let mut score = Score::default();
 
-    println!("Connectivity");
+    say!("Connectivity");
     ping_all(&survey, auth, &mut score);
-    println!("State and slots");
+    say!("State and slots");
     state(&survey, &mut score);
-    println!("Commands");
+    say!("Commands");
     commands(&mut router, &prefix, &mut score);
-    println!("Latency");
+    say!("Latency");
     score.check("average of 100 PINGs", latency(&survey, auth));
-    println!("Hits");
+    say!("Hits");
     score.check("500 random reads of 1000 keys", hits(&mut router, &prefix));
 
-    println!("\n{} passed, {} failed", score.passed, score.failed);
+    say!("\n{} passed, {} failed", score.passed, score.failed);
     if score.failed == 0 { Ok(()) } else { Err(Error::Unwell(format!("{} tests failed", score.failed))) }
 }
 

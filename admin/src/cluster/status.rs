@@ -10,10 +10,10 @@ use protocol::SLOT_COUNT;
 
 pub fn run(seed: &Address, auth: &Auth) -> Result<(), Error> {
     let survey = Survey::take(seed, auth)?;
-    println!("{}", nodes_table(&survey));
+    say!("{}", nodes_table(&survey));
     let problems = survey.problems();
     let state = if problems.is_empty() { "ok" } else { "not well" };
-    println!("State {state}, {} of {SLOT_COUNT} slots covered.", survey.view.covered());
+    say!("State {state}, {} of {SLOT_COUNT} slots covered.", survey.view.covered());
     check::report(&problems)
 }
 

@@ -52,13 +52,13 @@ pub fn run(words: &Up, interrupt: &Interrupt) -> Result<(), Error> {
     };
     welcome(&survey, &folder, &auth);
     if words.detach {
-        println!("It keeps running. Stop it: balas cluster down --dir {}", folder.path.display());
+        say!("It keeps running. Stop it: balas cluster down --dir {}", folder.path.display());
         return Ok(());
     }
-    println!("Stop it: Ctrl-C");
+    say!("Stop it: Ctrl-C");
     watch(&folder, &mut started, &auth, interrupt);
     let stopped = process::stop_all(&folder.nodes, interrupt)?;
-    println!("Stopped {stopped} nodes. The same command starts this cluster again.");
+    say!("Stopped {stopped} nodes. The same command starts this cluster again.");
     Ok(())
 }
 
@@ -124,7 +124,7 @@ fn start_all(
         process::check_port_free(node.port + BUS_PORT_OFFSET)?;
     }
     if idle.len() < folder.nodes.len() {
-        println!("{} nodes were running already.", folder.nodes.len() - idle.len());
+        say!("{} nodes were running already.", folder.nodes.len() - idle.len());
     }
     for node in idle {
         started.push(launcher.start(node)?);
@@ -165,7 +165,7 @@ fn are_strangers(addresses: &[Address], auth: &Auth) -> Result<bool, Error> {
 fn undo(folder: &mut ClusterFolder, started: &[Started], interrupt: &Interrupt) {
     let nodes: Vec<_> = started.iter().map(|started| started.node.clone()).collect();
     if let Err(error) = process::stop_all(&nodes, interrupt) {
-        eprintln!("balas: {error}");
+        complain!("balas: {error}");
     }
     folder.unmake();
 }
@@ -173,9 +173,9 @@ fn undo(folder: &mut ClusterFolder, started: &[Started], interrupt: &Interrupt) 
 fn welcome(survey: &Survey, folder: &ClusterFolder, auth: &Auth) {
     let port = folder.nodes[0].port;
     let password = if auth.password().is_some() { " -a PASSWORD" } else { "" };
-    println!("A cluster of {} nodes is ready in {}:\n", folder.nodes.len(), folder.path.display());
-    println!("{}", status::nodes_table(survey));
-    println!("Connect: redis-cli -c -p {port}{password}");
+    say!("A cluster of {} nodes is ready in {}:\n", folder.nodes.len(), folder.path.display());
+    say!("{}", status::nodes_table(survey));
+    say!("Connect: redis-cli -c -p {port}{password}");
 }
 
 /// Shows how the cluster is until the user wants to leave: on a terminal in one line that changes, elsewhere in a

@@ -8,27 +8,19 @@ use std::path::Path;
 const DEVELOPERS: &str = "\
 bind 127.0.0.1
 protected-mode yes
-tcp-keepalive 300
-maxclients 10000
 
 cluster-enabled yes
 cluster-node-timeout 5000
 cluster-require-full-coverage yes
-cluster-replica-validity-factor 10
-cluster-migration-barrier 1
 
 maxmemory 256mb
 maxmemory-policy allkeys-lru
-maxmemory-samples 5
 
 appendonly yes
 appendfsync everysec
 save 900 1
 save 300 10
 save 60 10000
-
-repl-backlog-size 1mb
-repl-backlog-ttl 3600
 ";
 
 /// The text of a node's redis.conf. The user's settings, if any, come first and unchanged, so that the line numbers
@@ -67,13 +59,13 @@ pub fn text(
 
 /// The value of the last line that sets a directive of one argument; an empty value counts as none.
 pub fn value(text: &str, name: &str) -> Option<String> {
-    let lines = text.lines().filter_map(|line| {
+    let mut lines = text.lines().filter_map(|line| {
         let words = split_quoted(line.trim().as_bytes())?;
         let words = words.as_argv();
         (words.len() >= 2 && words.get(0).eq_ignore_ascii_case(name.as_bytes()))
             .then(|| String::from_utf8_lossy(words.get(1)).into_owned())
     });
-    lines.last().filter(|value| !value.is_empty())
+    lines.next_back().filter(|value| !value.is_empty())
 }
 
 /// A word as redis.conf spells it: in quotes where it needs them.
@@ -119,6 +111,22 @@ mod tests {
         assert_eq!(value(&text, "dir").as_deref(), Some("/data/my dir/7003"));
         assert_eq!(value(&text, "bind").as_deref(), Some("127.0.0.1"));
         assert_eq!(value(&text, "requirepass"), None);
+    }
+
+    #[test]
+    fn the_built_in_settings_are_those_of_the_developers_files() {
+        let directives = |text: &str| -> Vec<String> {
+            let by_node = ["port", "cluster-config-file"];
+            let set = |line: &&str| line.split(' ').next().is_some_and(|name| !by_node.contains(&name));
+            let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+            lines.filter(set).map(str::to_owned).collect()
+        };
+        for port in 7000..7006 {
+            let path = format!("{}/../configs/developers/redis-{port}.conf", env!("CARGO_MANIFEST_DIR"));
+            let file = std::fs::read_to_string(path).unwrap();
+            assert_eq!(directives(&file), directives(DEVELOPERS));
+            assert_eq!(value(&file, "port"), Some(port.to_string()));
+        }
     }
 
     #[test]

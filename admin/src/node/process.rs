@@ -6,7 +6,8 @@ use crate::client::{Auth, Client, ClientError};
 use crate::clock::{Stopwatch, pause, wait_for};
 use crate::error::Error;
 use crate::interrupt::Interrupt;
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use nix::sys::signal::{Signal, kill as send_signal};
+use nix::unistd::Pid;
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
@@ -22,6 +23,9 @@ const START_TIMEOUT_MS: u64 = 30_000;
 
 /// How long a node may take to save and leave before it is killed.
 const STOP_TIMEOUT_MS: u64 = 60_000;
+
+/// What a node logs that was asked to leave and cannot now.
+const REFUSAL: &str = "Errors trying to shut down the server";
 
 /// Lines of a node's own words that an error shows.
 const OUTPUT_LINES_MAX: usize = 15;
@@ -64,7 +68,7 @@ impl Launcher {
         let output = File::create(node.output_path())
             .map_err(|error| Error::file("write", node.output_path(), error))?;
         let errors = output.try_clone().map_err(|error| Error::file("open", node.output_path(), error))?;
-        let log_start = fs::metadata(node.log_path()).map_or(0, |log| log.len());
+        let log_start = log_len(node);
         let child = Command::new(&self.program)
             .args(self.role)
             .arg(node.conf_path())
@@ -134,13 +138,15 @@ fn ping(address: &Address, auth: &Auth) -> Result<(), ClientError> {
 /// The process of a node, if it runs. A pid file outlives its process, and the number may long be another's: it
 /// counts only while that process works in the node's folder.
 pub fn pid_of(node: &NodeFolder) -> Option<Pid> {
-    let pid = fs::read_to_string(node.pid_path()).ok()?.trim().parse().ok().and_then(Pid::from_raw)?;
-    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    let pid: i32 = fs::read_to_string(node.pid_path()).ok()?.trim().parse().ok()?;
+    // 0 and below would be whole groups of processes.
+    let pid = Some(pid).filter(|&pid| pid > 0).map(Pid::from_raw)?;
+    let proc = PathBuf::from(format!("/proc/{pid}"));
     let alive = if Path::new("/proc/self").exists() {
         // Unreadable for a process that ended and was not yet collected.
         fs::read_link(proc.join("cwd")).is_ok_and(|dir| dir == node.path)
     } else {
-        test_kill_process(pid).is_ok()
+        send_signal(pid, None).is_ok()
     };
     alive.then_some(pid)
 }
@@ -148,42 +154,79 @@ pub fn pid_of(node: &NodeFolder) -> Option<Pid> {
 /// Kills a node as a power cut would.
 pub fn kill(node: &NodeFolder) -> Result<(), Error> {
     let pid = pid_of(node).ok_or_else(|| Error::refused(&node.address(), "is not running"))?;
-    kill_process(pid, Signal::KILL)
+    send_signal(pid, Signal::SIGKILL)
         .map_err(|error| Error::file("kill the process in", &node.path, error.into()))
 }
 
 /// Asks all nodes to save and leave, and waits until they have. A second wish of the user's to leave, or too long
 /// a wait, kills them. Gives the number that were running.
 pub fn stop_all(nodes: &[NodeFolder], interrupt: &Interrupt) -> Result<usize, Error> {
-    let running: Vec<(&NodeFolder, Pid)> =
-        nodes.iter().filter_map(|node| Some((node, pid_of(node)?))).collect();
-    for (node, pid) in &running {
-        match kill_process(*pid, Signal::TERM) {
-            // It may have gone by itself meanwhile.
-            Err(error) if pid_of(node).is_some() => {
-                return Err(Error::file("stop the process in", &node.path, error.into()));
-            }
-            _ => {}
-        }
+    let mut leaving: Vec<Leaving<'_>> = nodes.iter().filter_map(Leaving::of).collect();
+    for node in &mut leaving {
+        node.ask()?;
     }
     let impatience = interrupt.count();
-    let left = || running.iter().filter(|(node, pid)| pid_of(node) == Some(*pid));
-    let gone = wait_for("the nodes to stop", STOP_TIMEOUT_MS, &Interrupt::default(), || {
-        let impatient = interrupt.count() > impatience;
-        Ok((impatient || left().next().is_none()).then_some(()))
+    let waited = wait_for("the nodes to stop", STOP_TIMEOUT_MS, &Interrupt::default(), || {
+        let mut left = 0;
+        for node in leaving.iter_mut().filter(|node| !node.is_gone()) {
+            left += 1;
+            if node.has_refused() {
+                node.ask()?;
+            }
+        }
+        Ok((left == 0 || interrupt.count() > impatience).then_some(()))
     });
-    for (node, pid) in left() {
-        eprintln!("balas: the node on port {} has not stopped: killing it", node.port);
-        // Gone already is as good.
-        let _ = kill_process(*pid, Signal::KILL);
+    for node in leaving.iter().filter(|node| !node.is_gone()) {
+        complain!("balas: the node on port {} has not stopped: killing it", node.folder.port);
+        // Gone meanwhile is as good.
+        let _ = send_signal(node.pid, Signal::SIGKILL);
     }
-    // Those killed are out of our hands; a file of theirs would only name a process that is no more.
-    for (node, _) in &running {
-        if pid_of(node).is_none() {
-            let _ = fs::remove_file(node.pid_path());
+    for node in &leaving {
+        // The server's own file, mostly: then it is gone already.
+        let _ = fs::remove_file(node.folder.pid_path());
+    }
+    match waited {
+        Ok(()) | Err(Error::TimedOut { .. }) => Ok(leaving.len()),
+        Err(error) => Err(error),
+    }
+}
+
+/// A node that has to stop.
+struct Leaving<'a> {
+    folder: &'a NodeFolder,
+    pid: Pid,
+    /// Where its log ended when it was asked last.
+    log_start: u64,
+}
+
+impl<'a> Leaving<'a> {
+    fn of(folder: &'a NodeFolder) -> Option<Leaving<'a>> {
+        Some(Leaving { folder, pid: pid_of(folder)?, log_start: 0 })
+    }
+
+    fn ask(&mut self) -> Result<(), Error> {
+        self.log_start = log_len(self.folder);
+        match send_signal(self.pid, Signal::SIGTERM) {
+            // It may have gone by itself meanwhile.
+            Err(error) if !self.is_gone() => {
+                Err(Error::file("stop the process in", &self.folder.path, error.into()))
+            }
+            _ => Ok(()),
         }
     }
-    gone.or(Ok(())).map(|()| running.len())
+
+    fn is_gone(&self) -> bool {
+        pid_of(self.folder) != Some(self.pid)
+    }
+
+    /// A stock node declines to leave while it writes its first AOF, says so in its log, and forgets the wish.
+    fn has_refused(&self) -> bool {
+        read_from(&self.folder.log_path(), self.log_start).contains(REFUSAL)
+    }
+}
+
+fn log_len(node: &NodeFolder) -> u64 {
+    fs::metadata(node.log_path()).map_or(0, |log| log.len())
 }
 
 /// Fails when another process listens on this port.

@@ -77,6 +77,9 @@ impl<R: Read> Decoder<'_, R> {
             kind::HASH_ZIPMAP => Some(Object::Hash(self.hash_of_zipmap()?)),
             kind::HASH_LISTPACK => self.hash_of(Self::listpack, HASH_LISTPACK)?.map(Object::Hash),
             kind::HASH_ZIPLIST => self.hash_of(Self::ziplist, HASH_ZIPLIST)?.map(Object::Hash),
+            kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
+                Some(Object::Stream(self.stream(kind)?))
+            }
             _ => return Err(self.refusal(kind)?),
         };
         Ok(object.map(Value::Object))
@@ -84,9 +87,6 @@ impl<R: Read> Decoder<'_, R> {
 
     fn refusal(&mut self, kind: u8) -> Result<RdbError, RdbError> {
         let what = match kind {
-            kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
-                Unsupported::Stream
-            }
             kind::MODULE_PRE_GA => Unsupported::ModulePreRelease,
             kind::MODULE_2 => Unsupported::Module(module::name(self.input.len()?)),
             kind::HASH_METADATA_PRE_GA..=kind::HASH_LISTPACK_EX => Unsupported::HashFieldExpiry,
@@ -95,7 +95,7 @@ impl<R: Read> Decoder<'_, R> {
         Ok(RdbError::Unsupported { offset: self.input.offset(), what })
     }
 
-    fn corrupt<T>(&self, what: &'static str) -> Result<T, RdbError> {
+    pub(super) fn corrupt<T>(&self, what: &'static str) -> Result<T, RdbError> {
         Err(self.input.corrupt(what))
     }
 

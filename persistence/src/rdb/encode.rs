@@ -16,6 +16,7 @@ use crate::lzf;
 const LZF_WORTHWHILE: usize = 20;
 /// Bytes a compressed string has to save.
 const LZF_MIN_SAVED: usize = 4;
+const MAX_LEN_BYTES: usize = 9;
 /// Longest decimal text that may be saved as a 32-bit integer.
 const MAX_I32_TEXT: usize = 11;
 
@@ -119,7 +120,7 @@ impl Encoder {
                 HashEncoding::Listpack(_) => kind::HASH_LISTPACK,
                 HashEncoding::Table => kind::HASH,
             },
-            Object::Stream(_) => unreachable!("no command makes a stream yet"),
+            Object::Stream(_) => self.stream_kind(),
         }
     }
 
@@ -133,7 +134,7 @@ impl Encoder {
             ValueRef::Object(Object::Set(set)) => self.set(out, set),
             ValueRef::Object(Object::ZSet(zset)) => self.zset(out, zset),
             ValueRef::Object(Object::Hash(hash)) => self.hash(out, hash),
-            ValueRef::Object(Object::Stream(_)) => unreachable!("no command makes a stream yet"),
+            ValueRef::Object(Object::Stream(stream)) => self.stream(out, stream),
         }
     }
 
@@ -217,7 +218,7 @@ impl Encoder {
     }
 
     /// A string that is known to be no integer's text.
-    fn blob(&self, out: &mut Vec<u8>, bytes: &[u8]) {
+    pub(super) fn blob(&self, out: &mut Vec<u8>, bytes: &[u8]) {
         if self.options.compress && bytes.len() > LZF_WORTHWHILE && put_compressed(out, bytes) {
             return;
         }
@@ -232,32 +233,44 @@ fn put_compressed(out: &mut Vec<u8>, bytes: &[u8]) -> bool {
     out.push(length::ENCODED << 6 | encoding::LZF);
     // The compressed length stands before the compressed bytes: leave room for the longest it can be.
     let most_bytes = bytes.len() - LZF_MIN_SAVED;
-    let room = len_bytes(most_bytes as u64) + len_bytes(bytes.len() as u64);
-    out.resize(start + 1 + room, 0);
+    let room = len_bytes(most_bytes as u64);
+    let len_at = out.len();
+    out.resize(len_at + room, 0);
+    put_len(out, bytes.len() as u64);
+    let body_at = out.len();
     if !lzf::compress(bytes, most_bytes, out) {
         out.truncate(start);
         return false;
     }
-    let compressed_len = out.len() - start - 1 - room;
-    let mut lengths = Vec::with_capacity(18);
-    put_len(&mut lengths, compressed_len as u64);
-    put_len(&mut lengths, bytes.len() as u64);
-    out.splice(start + 1..start + 1 + room, lengths);
+    let compressed_len = (out.len() - body_at) as u64;
+    // Most often it takes the room it was given; else what follows moves up.
+    let spare = room - len_bytes(compressed_len);
+    if spare > 0 {
+        out.drain(len_at..len_at + spare);
+    }
+    write_len(&mut out[len_at..], compressed_len);
     true
 }
 
 /// Appends a length in the fewest bytes.
 pub fn put_len(out: &mut Vec<u8>, len: u64) {
+    let mut bytes = [0; MAX_LEN_BYTES];
+    write_len(&mut bytes, len);
+    out.extend_from_slice(&bytes[..len_bytes(len)]);
+}
+
+/// Writes a length to the front of `out`.
+fn write_len(out: &mut [u8], len: u64) {
     match len {
-        0..0x40 => out.push(length::BITS_6 << 6 | len as u8),
-        0x40..0x4000 => out.extend_from_slice(&[length::BITS_14 << 6 | (len >> 8) as u8, len as u8]),
+        0..0x40 => out[0] = length::BITS_6 << 6 | len as u8,
+        0x40..0x4000 => out[..2].copy_from_slice(&[length::BITS_14 << 6 | (len >> 8) as u8, len as u8]),
         0x4000..=0xFFFF_FFFF => {
-            out.push(length::BITS_32);
-            out.extend_from_slice(&(len as u32).to_be_bytes());
+            out[0] = length::BITS_32;
+            out[1..5].copy_from_slice(&(len as u32).to_be_bytes());
         }
         _ => {
-            out.push(length::BITS_64);
-            out.extend_from_slice(&len.to_be_bytes());
+            out[0] = length::BITS_64;
+            out[1..9].copy_from_slice(&len.to_be_bytes());
         }
     }
 }

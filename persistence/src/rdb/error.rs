@@ -5,7 +5,7 @@ use std::{fmt, io};
 /// `offset` is in bytes from the start of the file, where the trouble was met.
 #[derive(Debug)]
 pub enum RdbError {
-    /// The file ends before it is over.
+    /// The file ends before it is over: what is cut off begins at `offset`.
     Eof {
         offset: u64,
     },
@@ -20,6 +20,11 @@ pub enum RdbError {
     Corrupt {
         offset: u64,
         what: &'static str,
+    },
+    /// Neither a type nor an opcode.
+    UnknownType {
+        offset: u64,
+        kind: u8,
     },
     Checksum {
         expected: u64,
@@ -44,7 +49,6 @@ pub enum Unsupported {
     FunctionPreRelease,
     /// Hashes with expiring fields: RDB type 22 to 25.
     HashFieldExpiry,
-    Stream,
 }
 
 impl fmt::Display for Unsupported {
@@ -59,18 +63,26 @@ impl fmt::Display for Unsupported {
             Unsupported::ModulePreRelease => f.write_str("Pre-release module format not supported"),
             Unsupported::FunctionPreRelease => f.write_str("Pre-release function format not supported."),
             Unsupported::HashFieldExpiry => f.write_str("Hashes with expiring fields are not supported"),
-            Unsupported::Stream => f.write_str("Streams are not supported"),
         }
     }
 }
 
 impl RdbError {
+    /// Tells where the thing begins that the end of the file was met in.
+    pub(super) fn cut_off_at(self, offset: u64) -> Self {
+        match self {
+            RdbError::Eof { .. } => RdbError::Eof { offset },
+            other => other,
+        }
+    }
+
     /// Where in the file; 0 for what concerns all of it.
     pub fn offset(&self) -> u64 {
         match self {
             RdbError::Eof { offset }
             | RdbError::Io { offset, .. }
             | RdbError::Corrupt { offset, .. }
+            | RdbError::UnknownType { offset, .. }
             | RdbError::Unsupported { offset, .. } => *offset,
             RdbError::Signature | RdbError::Version(_) | RdbError::Checksum { .. } => 0,
         }
@@ -85,6 +97,9 @@ impl fmt::Display for RdbError {
             RdbError::Signature => f.write_str("Wrong signature trying to load DB from file"),
             RdbError::Version(version) => write!(f, "Can't handle RDB format version {version}"),
             RdbError::Corrupt { offset, what } => write!(f, "corrupt RDB file at offset {offset}: {what}"),
+            RdbError::UnknownType { offset, kind } => {
+                write!(f, "Invalid object type: {kind} at offset {offset}")
+            }
             RdbError::Checksum { expected, found } => {
                 write!(f, "Wrong RDB checksum expected: ({expected:x}) but got ({found:x})")
             }

@@ -63,8 +63,9 @@ impl<R: Read> Input<R> {
             self.at += N;
             return Ok(bytes);
         }
+        let offset = self.offset();
         for byte in &mut bytes {
-            *byte = self.u8()?;
+            *byte = self.u8().map_err(|error| error.cut_off_at(offset))?;
         }
         Ok(bytes)
     }
@@ -72,6 +73,7 @@ impl<R: Read> Input<R> {
     /// The next `len` bytes. A length that lies costs a megabyte at most before the end of the file is met.
     pub fn bytes(&mut self, len: u64) -> Result<Vec<u8>, RdbError> {
         let Ok(len) = usize::try_from(len) else { return Err(self.corrupt("length out of range")) };
+        let offset = self.offset();
         let mut bytes = Vec::new();
         self.reserve(&mut bytes, len.min(TRUSTED_BYTES))?;
         let ready = len.min(self.buffer.len() - self.at);
@@ -80,7 +82,7 @@ impl<R: Read> Input<R> {
         while bytes.len() < len {
             let most = (len - bytes.len()).min(bytes.len().max(TRUSTED_BYTES));
             self.reserve(&mut bytes, most)?;
-            self.read_through(&mut bytes, most)?;
+            self.read_through(&mut bytes, most).map_err(|error| error.cut_off_at(offset))?;
         }
         Ok(bytes)
     }

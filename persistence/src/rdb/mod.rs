@@ -16,6 +16,7 @@ pub mod format;
 mod input;
 mod load;
 mod reader;
+mod stream;
 mod strings;
 mod writer;
 mod ziplist;

@@ -46,6 +46,7 @@ pub enum Event {
     /// A key whose collection is empty: to be left out.
     EmptyKey {
         key: Vec<u8>,
+        kind: u8,
     },
     /// The code of a function library.
     Function(Vec<u8>),
@@ -255,7 +256,7 @@ impl<R: Read> Reader<R> {
             }
             opcode::MODULE_AUX => self.module_aux(),
             opcode::FUNCTION_PRE_GA => Err(self.unsupported(Unsupported::FunctionPreRelease)),
-            _ => Err(self.input.corrupt("Invalid object type")),
+            kind => Err(RdbError::UnknownType { offset: self.input.offset(), kind }),
         }
     }
 
@@ -279,7 +280,7 @@ impl<R: Read> Reader<R> {
         Ok(match value {
             Some(value) => Event::Entry(LoadedEntry { key, value, expire_at_ms, usage }),
             None if kind == kind::MODULE_2 => Event::ModuleKey { key, expire_at_ms },
-            None => Event::EmptyKey { key },
+            None => Event::EmptyKey { key, kind },
         })
     }
 

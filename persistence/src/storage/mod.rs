@@ -9,7 +9,7 @@ mod disk;
 mod memory;
 
 pub use disk::{Disk, write_atomically};
-pub use memory::{Loss, Memory};
+pub use memory::{Loss, Memory, MemoryFile};
 
 use std::io::{self, Read, Write};
 

@@ -204,7 +204,8 @@ impl<'s> Bus<'s> {
         let Ok(local) = stream.local_addr() else { return };
         self.accepted += 1;
         let link = LinkId::incoming(self.accepted);
-        let (peer_ip, local_ip) = (NodeIp::from(peer.ip().to_canonical()), NodeIp::from(local.ip().to_canonical()));
+        let (peer_ip, local_ip) =
+            (NodeIp::from(peer.ip().to_canonical()), NodeIp::from(local.ip().to_canonical()));
         self.start(link, move |_| async move { Some(stream) });
         self.cluster.event(Event::IncomingOpened { link, peer_ip, local_ip });
     }
@@ -275,7 +276,9 @@ fn facts(server: &Server) -> ReplicationFacts {
     let master_link = if !replication.is_replica() || !replication.ever_synced.load(Ordering::Relaxed) {
         MasterLink::Never
     } else if replication.is_link_up() {
-        MasterLink::Up { last_interaction_ms: replication.master_io_ms.load(Ordering::Relaxed).min(clock::now_ms()) }
+        MasterLink::Up {
+            last_interaction_ms: replication.master_io_ms.load(Ordering::Relaxed).min(clock::now_ms()),
+        }
     } else {
         MasterLink::Down { since_ms: replication.link_down_since_ms.load(Ordering::Relaxed) }
     };

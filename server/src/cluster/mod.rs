@@ -23,7 +23,9 @@ use crate::config::Settings;
 use crate::log;
 use apply::Apply;
 use arc_swap::ArcSwap;
-use cluster_bus::{Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence};
+use cluster_bus::{
+    Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence,
+};
 use parking_lot::Mutex;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -56,19 +58,25 @@ impl Cluster {
     pub fn open(settings: &Settings) -> io::Result<Cluster> {
         let conf_path = settings.dir.join(&settings.cluster_config_file);
         let now_ms = clock::now_ms();
-        let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 32);
+        let mut rng =
+            fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 32);
         let mut actions = Vec::new();
         let mut cx = BusCx::new(now_ms, &mut rng, &mut actions);
         let machine = match std::fs::read(&conf_path) {
             Ok(bytes) if !bytes.is_empty() => {
                 let conf = NodesConf::parse(&bytes, false).map_err(|error| {
-                    let text = format!("Unrecoverable error: corrupted cluster config file {}: {error}", conf_path.display());
+                    let text = format!(
+                        "Unrecoverable error: corrupted cluster config file {}: {error}",
+                        conf_path.display()
+                    );
                     io::Error::new(io::ErrorKind::InvalidData, text)
                 })?;
                 Machine::restore(&mut cx, bus_config(settings), &conf)
             }
             Ok(_) => Machine::new(&mut cx, bus_config(settings)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Machine::new(&mut cx, bus_config(settings)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Machine::new(&mut cx, bus_config(settings))
+            }
             Err(error) => return Err(error),
         };
         let (to_bus, bus_end) = tokio_mpsc::unbounded_channel();

@@ -158,8 +158,7 @@ impl<'a> Victims<'a> {
         let mut victims = Victims { spare_self: true, ..Victims::default() };
         while args.left() >= 2 {
             if args.flag("ID") {
-                let id = args.i64()?;
-                let id = u64::try_from(id).ok().filter(|&id| id > 0);
+                let id = args.i64().ok().and_then(|id| u64::try_from(id).ok()).filter(|&id| id > 0);
                 victims.id = Some(id.ok_or(ReplyError::fixed("ERR client-id should be greater than 0"))?);
             } else if args.flag("TYPE") {
                 victims.of_type = Some(client_type(args.bytes()?)?);

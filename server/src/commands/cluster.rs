@@ -33,12 +33,14 @@ fn done(cx: &mut Cx<'_>, result: Result<(), CommandError>) -> Done {
 fn meet(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let cluster = here(cx)?;
     let (ip, port) = (String::from_utf8_lossy(args.bytes()?).into_owned(), args.bytes()?);
-    let port = parse_i64(port)
-        .ok_or_else(|| ReplyError::new(format!("ERR Invalid base port specified: {}", String::from_utf8_lossy(port))))?;
+    let port = parse_i64(port).ok_or_else(|| {
+        ReplyError::new(format!("ERR Invalid base port specified: {}", String::from_utf8_lossy(port)))
+    })?;
     let bus_port = match args.next_opt() {
         None => port + 10_000,
-        Some(text) => parse_i64(text)
-            .ok_or_else(|| ReplyError::new(format!("ERR Invalid bus port specified: {}", String::from_utf8_lossy(text))))?,
+        Some(text) => parse_i64(text).ok_or_else(|| {
+            ReplyError::new(format!("ERR Invalid bus port specified: {}", String::from_utf8_lossy(text)))
+        })?,
     };
     args.finish()?;
     let result = cluster.with(|machine, bus| machine.meet(bus, &ip, port, bus_port));
@@ -274,18 +276,23 @@ fn setslot(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let slot = slot(args.bytes()?)?;
     let action = args.bytes()?;
     let is = |name: &str| action.eq_ignore_ascii_case(name.as_bytes());
-    const INVALID: ReplyError = ReplyError::fixed(
-        "ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP",
-    );
+    const INVALID: ReplyError =
+        ReplyError::fixed("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
     let keys = count(cx, slot);
     let result = if is("stable") && args.is_empty() {
         cluster.with_at_rest(|machine, bus| machine.set_slot_stable(bus, slot))
     } else {
         let (Some(id), true) = (args.next_opt(), args.is_empty()) else { return Err(INVALID) };
         match () {
-            () if is("migrating") => cluster.with_at_rest(|machine, bus| machine.set_slot_migrating(bus, slot, id)),
-            () if is("importing") => cluster.with_at_rest(|machine, bus| machine.set_slot_importing(bus, slot, id)),
-            () if is("node") => cluster.with_at_rest(|machine, bus| machine.set_slot_node(bus, slot, id, keys)),
+            () if is("migrating") => {
+                cluster.with_at_rest(|machine, bus| machine.set_slot_migrating(bus, slot, id))
+            }
+            () if is("importing") => {
+                cluster.with_at_rest(|machine, bus| machine.set_slot_importing(bus, slot, id))
+            }
+            () if is("node") => {
+                cluster.with_at_rest(|machine, bus| machine.set_slot_node(bus, slot, id, keys))
+            }
             () => return Err(INVALID),
         }
     };
@@ -360,7 +367,9 @@ fn set_config_epoch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 fn saveconfig(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let cluster = here(cx)?;
-    cluster.save().map_err(|error| ReplyError::new(format!("ERR error saving the cluster node config: {error}")))?;
+    cluster
+        .save()
+        .map_err(|error| ReplyError::new(format!("ERR error saving the cluster node config: {error}")))?;
     cx.reply.ok();
     Ok(())
 }

@@ -34,10 +34,9 @@ pub fn draws(args: &mut Args<'_>) -> Result<i64, ReplyError> {
     bounded(args, -i64::MAX, i64::MAX)
 }
 
-/// A number of elements, not negative.
+/// A number of elements; one error for whatever is none.
 pub fn positive(args: &mut Args<'_>) -> Result<usize, ReplyError> {
-    let n = args.i64()?;
-    usize::try_from(n).map_err(|_| ReplyError::MUST_BE_POSITIVE)
+    args.i64_in(0..=i64::MAX, ReplyError::MUST_BE_POSITIVE).map(|n| n as usize)
 }
 
 /// An integer of at least `min`; one error for whatever else.
@@ -209,17 +208,19 @@ pub fn reply_empty_scan(reply: &mut Reply<'_>) {
     reply_cursor(reply, 0, 0, b"");
 }
 
+/// An integer of 32 bits.
+pub fn int(text: &[u8]) -> Result<i32, ReplyError> {
+    let n = parse_i64(text).ok_or(ReplyError::NOT_INTEGER)?;
+    i32::try_from(n).map_err(|_| {
+        let text = format!("ERR value is out of range, value must between {} and {}", i32::MIN, i32::MAX);
+        ReplyError::new(text)
+    })
+}
+
 /// The index of a database.
 pub fn database(text: &[u8], databases: usize) -> Result<usize, ReplyError> {
-    let n = parse_i64(text).ok_or(ReplyError::NOT_INTEGER)?;
-    if i32::try_from(n).is_err() {
-        return Err(ReplyError::new(format!(
-            "ERR value is out of range, value must between {} and {}",
-            i32::MIN,
-            i32::MAX
-        )));
-    }
-    usize::try_from(n).ok().filter(|&n| n < databases).ok_or(ReplyError::DB_OUT_OF_RANGE)
+    let index = usize::try_from(int(text)?).ok();
+    index.filter(|&index| index < databases).ok_or(ReplyError::DB_OUT_OF_RANGE)
 }
 
 /// Puts a collection at `key` in place of whatever is there, or removes that when the collection is empty:

@@ -45,9 +45,9 @@ fn config_set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let rows = rows_to_set(cx, args.clone())?;
     let old = cx.server.config.values();
     let mut new = old.clone();
-    for &(row, value) in &rows {
+    for &(row, name, value) in &rows {
         let words = [String::from_utf8_lossy(value).into_owned()];
-        new.set(row, &words).map_err(|reason| failed(PARAMS[row].name.as_bytes(), &reason))?;
+        new.set(row, &words).map_err(|reason| failed(&name.to_ascii_lowercase(), &reason))?;
     }
     new.normalise();
     apply(cx, &old, new)?;
@@ -55,12 +55,15 @@ fn config_set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     Ok(())
 }
 
+/// A parameter's row, the name it was called by, and its new value.
+type Assignment<'a> = (usize, &'a [u8], &'a [u8]);
+
 /// The parameters named with their rows; the first that may not be set is the error.
-fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<(usize, &'a [u8])>, ReplyError> {
+fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<Assignment<'a>>, ReplyError> {
     if args.left() % 2 != 0 {
         return Err(ReplyError::SYNTAX);
     }
-    let mut rows: Vec<(usize, &[u8])> = Vec::new();
+    let mut rows: Vec<Assignment<'a>> = Vec::new();
     while let (Some(name), Some(value)) = (args.next_opt(), args.next_opt()) {
         let Some(row) = std::str::from_utf8(name).ok().and_then(row_of) else {
             let text = [b"ERR Unknown option or number of arguments for CONFIG SET - '", name, b"'"].concat();
@@ -79,7 +82,7 @@ fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<(usize, &'a [u
         if rows.iter().any(|&(other, ..)| other == row) {
             return Err(failed(name, "duplicate parameter"));
         }
-        rows.push((row, value));
+        rows.push((row, name, value));
     }
     Ok(rows)
 }

@@ -19,14 +19,12 @@ fn echo(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn select(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let index = args.i64().map_err(|_| ReplyError::INVALID_DB)?;
-    if cx.settings.cluster_enabled && index != 0 {
+    let text = args.bytes()?;
+    if cx.settings.cluster_enabled && super::common::int(text)? != 0 {
         return Err(ReplyError::fixed("ERR SELECT is not allowed in cluster mode"));
     }
-    match usize::try_from(index) {
-        Ok(index) if index < cx.settings.databases => cx.select(index),
-        _ => return Err(ReplyError::DB_OUT_OF_RANGE),
-    }
+    let index = super::common::database(text, cx.settings.databases)?;
+    cx.select(index);
     cx.reply.ok();
     Ok(())
 }
@@ -177,7 +175,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("echo", 2, flags!(LOADING | STALE | FAST), echo).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("hello", -1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), hello).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("auth", -2, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), auth).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
-    CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
+    CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST | TWO_DATABASES), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("quit", -1, flags!(ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | NOT_QUEUED), quit).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("reset", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED), reset).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("readonly", 1, flags!(FAST | LOADING | STALE), readonly).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),

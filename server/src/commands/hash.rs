@@ -160,8 +160,9 @@ fn hincrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let present = cx.keys.typed_mut::<HashValue>(key)?.and_then(|hash| hash.get(field));
     let old = match present {
         None => LongDouble::ZERO,
-        Some(value) => LongDouble::parse(&value.to_text())
-            .ok_or(ReplyError::fixed("ERR hash value is not a float"))?,
+        Some(value) => {
+            LongDouble::parse(&value.to_text()).ok_or(ReplyError::fixed("ERR hash value is not a float"))?
+        }
     };
     let new = old.checked_add(delta).filter(LongDouble::is_finite).ok_or(ReplyError::INCR_NAN)?;
     let text = new.text();

@@ -122,7 +122,8 @@ pub fn lcs(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         reply_matches(&mut cx.reply, &runs(a, b, &lengths), len, &options);
     } else {
         let runs = runs(a, b, &lengths);
-        cx.reply.bulk(&runs.iter().rev().flat_map(|run| &a[run.a..run.a + run.len]).copied().collect::<Vec<_>>());
+        cx.reply
+            .bulk(&runs.iter().rev().flat_map(|run| &a[run.a..run.a + run.len]).copied().collect::<Vec<_>>());
     }
     Ok(())
 }

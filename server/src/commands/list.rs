@@ -63,19 +63,18 @@ fn pop(cx: &mut Cx<'_>, args: &mut Args<'_>, end: End) -> Done {
         }
         return Ok(());
     };
-    match count {
+    let popped = match count {
         None => {
-            if let Some(popped) = list.pop(end, limits) {
-                cx.reply.bulk(&popped);
-            }
+            list.pop(end, limits).into_iter().for_each(|popped| cx.reply.bulk(&popped));
+            1
         }
         Some(0) => {
             cx.reply.array(0);
             return Ok(());
         }
         Some(count) => pop_many(list, end, count, limits, &mut cx.reply),
-    }
-    cx.keys.changed_by(count.unwrap_or(1), key, Classes::LIST, pop_event(end));
+    };
+    cx.keys.changed_by(popped, key, Classes::LIST, pop_event(end));
     cx.keys.remove_if_empty(key);
     Ok(())
 }
@@ -87,7 +86,7 @@ fn pop_many(
     count: usize,
     limits: &keyspace::types::Limits,
     reply: &mut protocol::Reply<'_>,
-) {
+) -> usize {
     let len = list.len();
     let count = count.min(len);
     reply.array(count);
@@ -106,6 +105,7 @@ fn pop_many(
             }
         }
     }
+    count
 }
 
 fn lpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
@@ -123,10 +123,9 @@ fn lmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let limits = &cx.settings.limits;
     for key in keys {
         let Some(list) = cx.keys.typed_mut::<ListValue>(key)? else { continue };
-        let popped = count.min(list.len());
         cx.reply.array(2);
         cx.reply.bulk(key);
-        pop_many(list, end, count, limits, &mut cx.reply);
+        let popped = pop_many(list, end, count, limits, &mut cx.reply);
         cx.keys.changed_by(popped, key, Classes::LIST, pop_event(end));
         cx.keys.remove_if_empty(key);
         let name: &[u8] = if end == End::Head { b"LPOP" } else { b"RPOP" };
@@ -154,7 +153,8 @@ fn move_element(cx: &mut Cx<'_>, from: &[u8], to: &[u8], from_end: End, to_end: 
         return Ok(());
     }
     cx.keys.typed_mut::<ListValue>(to)?;
-    let Some(moved) = cx.keys.typed_mut::<ListValue>(from)?.and_then(|list| list.pop(from_end, limits)) else {
+    let Some(moved) = cx.keys.typed_mut::<ListValue>(from)?.and_then(|list| list.pop(from_end, limits))
+    else {
         cx.reply.null();
         return Ok(());
     };
@@ -234,7 +234,7 @@ fn ltrim(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn lrem(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (key, count, value) = (args.key()?, bounded(args, -i64::MAX, i64::MAX)?, args.bytes()?);
+    let (key, count, value) = (args.key()?, args.i64()?, args.bytes()?);
     let list = cx.keys.typed_mut::<ListValue>(key)?;
     let removed = list.map_or(0, |list| list.remove(count, value, &cx.settings.limits));
     if removed > 0 {
@@ -279,9 +279,8 @@ struct Search {
 impl Search {
     fn parse(args: &mut Args<'_>) -> Result<Search, ReplyError> {
         let mut search = Search { rank: 1, count: None, most: 0 };
-        let not_negative = |args: &mut Args<'_>, error| {
-            super::common::at_least(args, 0, error).map(|n| n as usize)
-        };
+        let not_negative =
+            |args: &mut Args<'_>, error| super::common::at_least(args, 0, error).map(|n| n as usize);
         while !args.is_empty() {
             if args.left() < 2 {
                 return Err(ReplyError::SYNTAX);

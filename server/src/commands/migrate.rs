@@ -191,7 +191,10 @@ impl<'a> Migration<'a> {
     fn commands(&self, cx: &mut Cx<'_>, target: &Target) -> (Vec<u8>, Vec<&'a [u8]>) {
         let mut out = Vec::new();
         if !self.auth.is_empty() {
-            write_command(&mut out, [&b"AUTH"[..]].into_iter().chain(self.auth.iter().copied()).collect::<Vec<_>>().into_iter());
+            write_command(
+                &mut out,
+                [&b"AUTH"[..]].into_iter().chain(self.auth.iter().copied()).collect::<Vec<_>>().into_iter(),
+            );
         }
         if target.db != Some(self.db) {
             write_command(&mut out, [&b"SELECT"[..], self.db.to_string().as_bytes()].into_iter());
@@ -241,7 +244,12 @@ fn migrate(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 /// Sends the keys and reads the replies; keys that arrived are deleted here. The outer error is which way the
 /// connection failed, before anything was deleted.
-fn transfer(cx: &mut Cx<'_>, migration: &Migration<'_>, mut target: Target, name: &str) -> Result<Done, &'static str> {
+fn transfer(
+    cx: &mut Cx<'_>,
+    migration: &Migration<'_>,
+    mut target: Target,
+    name: &str,
+) -> Result<Done, &'static str> {
     target.set_timeout(migration.timeout).map_err(|_| "writing")?;
     let (commands, present) = migration.commands(cx, &target);
     target.wire.get_mut().write_all(&commands).map_err(|_| "writing")?;

@@ -16,9 +16,11 @@ mod cluster;
 mod common;
 mod config;
 mod connection;
+mod debug;
 mod generic;
 mod hash;
 mod help;
+mod introspection;
 mod lcs;
 mod list;
 mod memory;
@@ -48,11 +50,14 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    client::COMMANDS,
     cluster::COMMANDS,
     config::COMMANDS,
     connection::COMMANDS,
+    debug::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
+    introspection::COMMANDS,
     list::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,

@@ -98,7 +98,7 @@ fn replconf(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             {
                 cx.session.request = Some(Box::new(Request::Ack { offset }));
             }
-                    return Ok(());
+            return Ok(());
         }
         if is("getack") {
             if cx.session.is(SessionFlags::MASTER) {

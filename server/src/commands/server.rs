@@ -135,11 +135,25 @@ fn module_list(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 /// C modules cannot be loaded: they would run unsafe code in the process.
-fn module_refused(_: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+fn module_refused(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    module_commands_allowed(cx)?;
     Err(ReplyError::fixed("ERR Error loading the extension. Please check the server logs."))
 }
 
-fn module_unload(_: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+fn module_commands_allowed(cx: &Cx<'_>) -> Done {
+    match cx.server.config.values().text("enable-module-command") {
+        "yes" => Ok(()),
+        "local" if cx.session.is_local() => Ok(()),
+        _ => Err(ReplyError::fixed(
+            "ERR MODULE command not allowed. If the enable-module-command option is set to \"local\", you can run it \
+             from a local connection, otherwise you need to set this option in the configuration file, and then \
+             restart the server.",
+        )),
+    }
+}
+
+fn module_unload(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    module_commands_allowed(cx)?;
     Err(ReplyError::fixed("ERR Error unloading module: no such module with that name"))
 }
 
@@ -158,9 +172,9 @@ const SLOWLOG: &[CommandSpec] = &[
 #[rustfmt::skip]
 const MODULE: &[CommandSpec] = &[
     CommandSpec::new("list", 2, flags!(ADMIN | NOSCRIPT), module_list).group(Group::Server).since("4.0.0"),
-    CommandSpec::new("load", -3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT | PROTECTED), module_refused).group(Group::Server).since("4.0.0"),
-    CommandSpec::new("loadex", -3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT | PROTECTED), module_refused).group(Group::Server).since("7.0.0"),
-    CommandSpec::new("unload", 3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT | PROTECTED), module_unload).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("load", -3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT), module_refused).group(Group::Server).since("4.0.0"),
+    CommandSpec::new("loadex", -3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT), module_refused).group(Group::Server).since("7.0.0"),
+    CommandSpec::new("unload", 3, flags!(NO_ASYNC_LOADING | ADMIN | NOSCRIPT), module_unload).group(Group::Server).since("4.0.0"),
     CommandSpec::new("help", 2, flags!(LOADING | STALE), module_help).group(Group::Server).since("5.0.0"),
 ];
 

@@ -1,10 +1,10 @@
 //! Sets: members.
 
-use super::common::{ScanOptions, delete, draws, element, positive, reply_empty_scan, reply_scan, scan_cursor};
-use super::prelude::*;
-use super::set_algebra::{
-    sdiff, sdiffstore, sinter, sintercard, sinterstore, sunion, sunionstore,
+use super::common::{
+    ScanOptions, delete, draws, element, positive, reply_empty_scan, reply_scan, scan_cursor,
 };
+use super::prelude::*;
+use super::set_algebra::{sdiff, sdiffstore, sinter, sintercard, sinterstore, sunion, sunionstore};
 use keyspace::types::set::SetValue;
 
 /// Members of one SREM in the log, in place of the SPOP that drew them.

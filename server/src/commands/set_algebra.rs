@@ -14,17 +14,16 @@ fn sets<'k>(keys: &'k mut Keys<'_>, names: &[&[u8]]) -> Result<Vec<Option<&'k Se
         present.push(keys.typed::<SetValue>(name)?.is_some());
     }
     let keys = &*keys;
-    let held = names.iter().zip(present).map(|(name, present)| {
-        if present { keys.held_typed::<SetValue>(name) } else { None }
-    });
+    let held = names.iter().zip(present).map(
+        |(name, present)| {
+            if present { keys.held_typed::<SetValue>(name) } else { None }
+        },
+    );
     Ok(held.collect())
 }
 
 /// Shows each member that all sets have.
-fn intersect<'k>(
-    sets: &[Option<&'k SetValue>],
-    mut show: impl FnMut(Element<'k>) -> ControlFlow<()>,
-) {
+fn intersect<'k>(sets: &[Option<&'k SetValue>], mut show: impl FnMut(Element<'k>) -> ControlFlow<()>) {
     let Some(mut sets) = sets.iter().copied().collect::<Option<Vec<_>>>() else { return };
     sets.sort_by_key(|set| set.len());
     let Some((smallest, others)) = sets.split_first() else { return };

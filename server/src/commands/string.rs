@@ -218,7 +218,11 @@ fn getex(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             Some(unit) => {
                 let text = args.bytes()?;
                 args.finish()?;
-                // A wrong type is refused before a wrong time.
+                // No key, or a wrong type, is told before a wrong time.
+                if cx.keys.peek(key).is_none() {
+                    reply_value(cx, key)?;
+                    return Ok(());
+                }
                 with_bytes(cx.keys.peek(key).map(Entry::value), |_| ())?;
                 Expiry::At(unit.at_ms(text, cx.now_ms, cx.name())?)
             }

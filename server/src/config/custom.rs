@@ -11,11 +11,17 @@ fn split(words: &[String]) -> Vec<&str> {
     words.iter().flat_map(|word| word.split_ascii_whitespace()).collect()
 }
 
+/// Something was given, but no word.
+fn is_blank(words: &[String]) -> bool {
+    split(words).is_empty() && words.iter().any(|word| !word.is_empty())
+}
+
 /// Pairs of seconds and changes. A line adds its pairs to those of lines before it; `""` clears them.
 pub fn save(words: &[String], _old: &str) -> Parsed {
+    let is_blank = is_blank(words);
     let words = split(words);
     let fault = || "Invalid save parameters".to_owned();
-    if words.len() % 2 != 0 {
+    if words.len() % 2 != 0 || is_blank {
         return Err(fault());
     }
     for pair in words.chunks(2) {
@@ -30,6 +36,9 @@ pub fn save(words: &[String], _old: &str) -> Parsed {
 /// One or more of class, hard limit, soft limit, soft seconds; classes not named keep theirs.
 pub fn client_output_buffer_limit(words: &[String], old: &str) -> Parsed {
     const CLASSES: [&str; 3] = ["normal", "slave", "pubsub"];
+    if words == [String::new()] {
+        return Ok(old.to_owned());
+    }
     let words = split(words);
     if words.is_empty() || !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
@@ -154,11 +163,15 @@ pub fn proc_title_template(words: &[String], _old: &str) -> Parsed {
     const NAMES: [&str; 7] =
         ["title", "listen-addr", "server-mode", "port", "tls-port", "unixsocket", "config-file"];
     let [template] = words else { return Err("wrong number of arguments".into()) };
+    const INVALID: &str = "template format is invalid or contains unknown variables";
+    if template.trim().is_empty() {
+        return Err(INVALID.into());
+    }
     let mut rest = template.as_str();
     while let Some((_, after)) = rest.split_once('{') {
         let known = after.split_once('}').filter(|(name, _)| NAMES.contains(name));
         let Some((_, after)) = known else {
-            return Err("template format is invalid or contains unknown variables".into());
+            return Err(INVALID.into());
         };
         rest = after;
     }
@@ -186,6 +199,9 @@ pub fn shutdown_flags(words: &[String], _old: &str) -> Parsed {
 }
 
 pub fn latency_tracking_info_percentiles(words: &[String], _old: &str) -> Parsed {
+    if is_blank(words) {
+        return Err("Invalid latency-tracking-info-percentiles parameters".into());
+    }
     let words = split(words);
     for word in &words {
         match word.parse::<f64>() {

@@ -184,6 +184,9 @@ impl Param {
             Kind::MemoryOrPercent(_, max) => match word.strip_suffix('%') {
                 Some(percent) => match percent.parse::<i64>() {
                     Ok(percent) if (0..=100).contains(&percent) => Ok(Value::Int(-percent)),
+                    Ok(percent) if percent > 100 => {
+                        Err("percentage argument must be less or equal to 100".into())
+                    }
                     _ => Err("argument must be a memory or percent value".into()),
                 },
                 None => within(memory(word).ok_or("argument must be a memory or percent value")?, 0, max),
@@ -224,7 +227,10 @@ fn within(n: i64, min: i64, max: i64) -> Result<Value, String> {
     }
 }
 
-/// Bytes from a number with an optional unit, in any case.
+/// What a number of bytes that does not fit is taken for: no range has it.
+const TOO_LARGE: i64 = -1;
+
+/// Bytes from a number with an optional unit, in any case; no number is zero.
 pub fn memory(text: &str) -> Option<i64> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let unit: i64 = match text[digits..].to_ascii_lowercase().as_str() {
@@ -237,5 +243,8 @@ pub fn memory(text: &str) -> Option<i64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    text[..digits].parse::<i64>().ok()?.checked_mul(unit)
+    if digits == 0 {
+        return Some(0);
+    }
+    Some(text[..digits].parse::<i64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or(TOO_LARGE))
 }

@@ -331,7 +331,8 @@ fn needs_world(session: &Session, command: &Command) -> bool {
 
 fn may_write(session: &Session, command: &Command) -> bool {
     let queued = session.multi.as_ref().is_some_and(|multi| multi.has_writes);
-    command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) || command.has(Flags::RUNS_QUEUE) && queued
+    command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
+        || command.has(Flags::RUNS_QUEUE) && queued
 }
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {

@@ -379,7 +379,8 @@ impl Keys<'_> {
 
     /// Tells those who watch keys of `watched_db` that exist in one of `dbs`.
     fn tell_watchers(&self, watched_db: usize, dbs: &[usize]) {
-        let count = |slot: Slot| dbs.iter().map(|&db| database(self.server, db).key_count(slot)).sum::<usize>();
+        let count =
+            |slot: Slot| dbs.iter().map(|&db| database(self.server, db).key_count(slot)).sum::<usize>();
         for slot in Slot::all().filter(|&slot| count(slot) > 0) {
             let guards: Vec<_> = dbs.iter().map(|&db| (db, database(self.server, db).lock(slot))).collect();
             let Some((_, watched)) = guards.iter().find(|(db, _)| *db == watched_db) else { continue };

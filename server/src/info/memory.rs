@@ -95,7 +95,9 @@ pub fn memory(text: &mut Text, cx: &Cx<'_>) {
     text.field("mem_total_replication_buffers", usage.backlog);
     text.zeros(&["mem_clients_slaves", "mem_clients_normal", "mem_cluster_links", "mem_aof_buffer"]);
     text.field("mem_allocator", ALLOCATOR);
-    text.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
+    text.field("active_defrag_running", 0);
+    text.field("lazyfree_pending_objects", crate::lazyfree::pending_objects());
+    text.field("lazyfreed_objects", crate::lazyfree::freed_objects());
 }
 
 /// Not `jemalloc`: tools that see that name ask for things only jemalloc has.

@@ -159,11 +159,14 @@ impl Dial<'_> {
                 return Err(fault(format!("Unable to AUTH to MASTER: {answer}")));
             }
         }
-        let port = if settings.replica_announce_port != 0 { settings.replica_announce_port } else { settings.port };
+        let port =
+            if settings.replica_announce_port != 0 { settings.replica_announce_port } else { settings.port };
         let port = port.to_string();
         let answer = self.ask(wire, &[b"REPLCONF", b"listening-port", port.as_bytes()])?;
         if answer.starts_with('-') {
-            log::notice(&format!("(Non critical) Master does not understand REPLCONF listening-port: {answer}"));
+            log::notice(&format!(
+                "(Non critical) Master does not understand REPLCONF listening-port: {answer}"
+            ));
         }
         if !settings.replica_announce_ip.is_empty() {
             self.ask(wire, &[b"REPLCONF", b"ip-address", settings.replica_announce_ip.as_bytes()])?;
@@ -226,7 +229,8 @@ impl Dial<'_> {
     /// Reads the snapshot into a file; nothing of the old dataset is given up before all of it is here.
     fn receive(&self, wire: &mut BufReader<TcpStream>) -> io::Result<PathBuf> {
         let head = self.line(wire)?;
-        let payload = head.strip_prefix('$').ok_or_else(|| fault(format!("Bad protocol from MASTER: '{head}'")))?;
+        let payload =
+            head.strip_prefix('$').ok_or_else(|| fault(format!("Bad protocol from MASTER: '{head}'")))?;
         let path = self.server.settings().dir.join(format!("temp-repl-{}.rdb", std::process::id()));
         let mut file = File::create(&path)?;
         let received = match payload.strip_prefix("EOF:") {
@@ -263,7 +267,12 @@ impl Dial<'_> {
 
     /// Reads up to the mark. The mark's last byte is the last of what the master sends before the stream, so
     /// whatever is read can end with the mark, but never go beyond it unless the stream has begun.
-    fn receive_until(&self, wire: &mut BufReader<TcpStream>, file: &mut File, mark: &[u8]) -> io::Result<u64> {
+    fn receive_until(
+        &self,
+        wire: &mut BufReader<TcpStream>,
+        file: &mut File,
+        mark: &[u8],
+    ) -> io::Result<u64> {
         let mut window = Vec::with_capacity(128 * 1024);
         let mut written = 0;
         loop {
@@ -330,7 +339,9 @@ impl Dial<'_> {
             crate::snapshot::flush(server);
         }
         server.loading.store(false, Ordering::Relaxed);
-        loaded.map(|_| ()).map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
+        loaded
+            .map(|_| ())
+            .map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
     }
 
     fn rename_history(&self, replid: String) {
@@ -353,7 +364,8 @@ impl Dial<'_> {
         let local = stream.local_addr()?.to_string();
         stream.set_nonblocking(true)?;
         let socket = Socket::Tcp(mio::net::TcpStream::from_std(stream));
-        let mut session = Session::new(server.next_client_id(), format!("{host}:{port}"), local, clock::now_ms());
+        let mut session =
+            Session::new(server.next_client_id(), format!("{host}:{port}"), local, clock::now_ms());
         session.flags = SessionFlags::MASTER | SessionFlags::AUTHENTICATED;
         session.db = server.replication.stream_db.load(Ordering::Relaxed);
         let id = session.id;

@@ -37,7 +37,12 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
                     return;
                 }
             };
-            server.snapshots.submit(Job::Sync(SyncJob { client: conn.session.id, socket, framed, announced }));
+            server.snapshots.submit(Job::Sync(SyncJob {
+                client: conn.session.id,
+                socket,
+                framed,
+                announced,
+            }));
         }
         Request::Ack { offset } => {
             let now_ms = clock::now_ms();
@@ -59,7 +64,11 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
 fn start_feed(server: &Arc<Server>, conn: &mut Conn, cursor: Option<Cursor>) {
     let handshake = conn.session.replica.as_deref().cloned().unwrap_or_default();
     let online = cursor.is_some();
-    let ip = if handshake.ip_address.is_empty() { peer_ip(&conn.session.peer) } else { handshake.ip_address.clone() };
+    let ip = if handshake.ip_address.is_empty() {
+        peer_ip(&conn.session.peer)
+    } else {
+        handshake.ip_address.clone()
+    };
     let replica = Replica {
         ip,
         port: handshake.listening_port,

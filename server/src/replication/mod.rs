@@ -76,7 +76,11 @@ impl Replication {
             is_replica: AtomicBool::new(false),
             link_up: AtomicBool::new(false),
             good_replicas: AtomicUsize::new(0),
-            history: Mutex::new(History { replid: replid.to_owned(), replid2: "0".repeat(40), second_offset: -1 }),
+            history: Mutex::new(History {
+                replid: replid.to_owned(),
+                replid2: "0".repeat(40),
+                second_offset: -1,
+            }),
             replicas: Mutex::default(),
             has_replicas: AtomicBool::new(false),
             target: Mutex::default(),
@@ -109,6 +113,11 @@ impl Replication {
         self.has_replicas.load(Ordering::Relaxed)
     }
 
+    /// Gives the stream another name, as if it had no past.
+    pub fn change_id(&self, replid: String) {
+        *self.history.lock() = History { replid, replid2: "0".repeat(40), second_offset: -1 };
+    }
+
     pub fn history(&self) -> History {
         self.history.lock().clone()
     }
@@ -119,7 +128,11 @@ impl Replication {
 
     /// How many replicas have acknowledged the log up to `offset`.
     pub fn acked_by(&self, offset: u64) -> usize {
-        self.replicas.lock().values().filter(|replica| replica.online && replica.acked_offset >= offset).count()
+        self.replicas
+            .lock()
+            .values()
+            .filter(|replica| replica.online && replica.acked_offset >= offset)
+            .count()
     }
 
     /// Replicas in the order they came.
@@ -250,7 +263,10 @@ impl Replication {
             let lag_ms = now_ms - replica.acked_ms;
             good += usize::from(replica.online && lag_ms <= max_lag_ms);
             if replica.online && lag_ms > timeout_ms {
-                log::warning(&format!("Disconnecting timedout replica (streaming sync): {}:{}", replica.ip, replica.port));
+                log::warning(&format!(
+                    "Disconnecting timedout replica (streaming sync): {}:{}",
+                    replica.ip, replica.port
+                ));
                 silent.push(*client);
             }
         }
@@ -261,6 +277,7 @@ impl Replication {
 
 /// 40 random hex digits.
 pub fn random_id() -> String {
-    let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()).rotate_left(40));
+    let mut rng =
+        fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()).rotate_left(40));
     (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect()
 }

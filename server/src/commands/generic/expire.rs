@@ -65,11 +65,10 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, in_seconds: bool, relative: 
     let base_ms = if relative { cx.now_ms } else { 0 };
     let at_ms = absolute(time, in_seconds, base_ms, cx.name())?;
     let present = cx.keys.get_mut(key).map(|entry| entry.expire_at_ms());
-    let Some(present_ms) = present.filter(|&present_ms| conditions.allow(present_ms, at_ms)) else {
+    if !present.is_some_and(|present_ms| conditions.allow(present_ms, at_ms)) {
         cx.reply.integer(0);
         return Ok(());
-    };
-    let _ = present_ms;
+    }
     let db = cx.keys.db;
     if at_ms <= cx.now_ms && !cx.batch.role_is_replica && !cx.batch.loading {
         delete(cx, key);
@@ -79,7 +78,7 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, in_seconds: bool, relative: 
         cx.keys.changed(key, Classes::GENERIC, "expire");
         let at = at_ms.to_string();
         let mut words: Vec<&[u8]> = vec![b"PEXPIREAT", key, at.as_bytes()];
-        words.extend(cx.argv.tail(options).iter());
+        words.extend(args.argv().tail(options).iter());
         cx.keys.effects.rewrite(db, &words);
     }
     cx.reply.integer(1);

@@ -39,8 +39,9 @@ fn exists(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 fn touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     // TOUCH is an access whatever CLIENT NO-TOUCH says.
-    cx.keys.rules.touches = true;
+    let touches = std::mem::replace(&mut cx.keys.rules.touches, true);
     let found = args.rest().filter(|key| cx.keys.get(key).is_some()).count();
+    cx.keys.rules.touches = touches;
     cx.reply.integer(found as i64);
     Ok(())
 }
@@ -51,7 +52,7 @@ fn type_of(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// Moves a value to another key. `None` when there is no such key, `Some(false)` when the other one is taken.
+/// Moves a value to another key. False when that is the same key, or is taken and may not be replaced.
 fn rename_key(cx: &mut Cx<'_>, args: &mut Args<'_>, may_replace: bool) -> Result<bool, ReplyError> {
     let (from, to) = (args.key()?, args.key()?);
     if cx.keys.get_mut(from).is_none() {

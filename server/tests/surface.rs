@@ -1,0 +1,217 @@
+//! What tools see of a running server: command metadata, parameters, error texts, INFO. Where a stock
+//! `redis-server` is installed, both are asked the same and must agree but for what Redis 7.2 changed.
+
+mod node;
+
+use node::{Node, Value};
+use std::collections::BTreeMap;
+
+/// Rows of COMMAND INFO that differ between the stock server (7.0) and ours (7.2): name and field.
+const CHANGED_IN_7_2: &[(&str, &str)] = &[
+    ("client|setname", "tips"),
+    ("cluster|shards", "flags"),
+    ("cluster|slots", "flags"),
+    ("command|getkeys", "arity"),
+    ("command|getkeysandflags", "arity"),
+    ("config|resetstat", "tips"),
+    ("config|rewrite", "tips"),
+    ("latency|reset", "tips"),
+    ("msetnx", "tips"),
+    ("randomkey", "tips"),
+    ("scan", "tips"),
+    ("wait", "flags"),
+    ("zrank", "arity"),
+    ("zrevrank", "arity"),
+];
+
+const FIELDS: [&str; 9] = ["name", "arity", "flags", "first", "last", "step", "acl", "tips", "key specs"];
+
+/// Commands and subcommands by name, each as texts of its fields.
+fn commands(node: &mut Node) -> BTreeMap<String, Vec<String>> {
+    fn add(row: &Value, into: &mut BTreeMap<String, Vec<String>>) {
+        let fields = row.list();
+        let texts = (0..9).map(|i| field_text(&fields[i], i)).collect();
+        into.insert(fields[0].text(), texts);
+        fields[9].list().iter().for_each(|sub| add(sub, into));
+    }
+    let mut found = BTreeMap::new();
+    node.ask(&["COMMAND"]).list().iter().for_each(|row| add(row, &mut found));
+    found
+}
+
+/// A field as text; tips in any order, key specs without the notes stock writes for people.
+fn field_text(field: &Value, index: usize) -> String {
+    match FIELDS[index] {
+        "tips" => {
+            let mut tips: Vec<String> = field.list().iter().map(Value::text).collect();
+            tips.sort();
+            tips.join(" ")
+        }
+        "key specs" => {
+            let specs = field.list().iter().map(|spec| {
+                let pairs = spec.list().chunks(2).filter(|pair| pair[0].text() != "notes");
+                format!("{:?}", pairs.collect::<Vec<_>>())
+            });
+            specs.collect()
+        }
+        _ => format!("{field:?}"),
+    }
+}
+
+#[test]
+fn command_metadata_is_stocks() {
+    let Some(mut stock) = Node::stock(&[]) else { return };
+    let mut ours = Node::ours(&[]);
+    let (theirs, ours) = (commands(&mut stock), commands(&mut ours));
+    let mut differences = Vec::new();
+    for (name, row) in &ours {
+        let Some(their_row) = theirs.get(name) else { continue };
+        for (i, field) in FIELDS.iter().enumerate() {
+            if row[i] != their_row[i] && !CHANGED_IN_7_2.contains(&(name, field)) {
+                differences.push(format!("{name} {field}: {} in stock, {} here", their_row[i], row[i]));
+            }
+        }
+    }
+    assert!(differences.is_empty(), "{differences:#?}");
+}
+
+fn parameters(node: &mut Node) -> BTreeMap<String, String> {
+    let reply = node.ask(&["CONFIG", "GET", "*"]);
+    reply.list().chunks(2).map(|pair| (pair[0].text(), pair[1].text())).collect()
+}
+
+#[test]
+fn every_parameter_of_stock_is_known_with_its_default() {
+    let Some(mut stock) = Node::stock(&[]) else { return };
+    let mut ours = Node::ours(&[]);
+    let (theirs, ours) = (parameters(&mut stock), parameters(&mut ours));
+    for (name, value) in &theirs {
+        // Redis 7.2 has made it a hidden one.
+        if name == "aof-disable-auto-gc" {
+            continue;
+        }
+        let own = ours.get(name).unwrap_or_else(|| panic!("{name} is missing"));
+        assert!(
+            own == value || ["port", "dir"].contains(&&**name),
+            "{name}: {value:?} in stock, {own:?} here"
+        );
+    }
+}
+
+#[test]
+fn what_is_read_can_be_set_and_is_read_again() {
+    let mut node = Node::ours(&["--enable-protected-configs", "yes"]);
+    let mut set = 0;
+    for (name, value) in parameters(&mut node) {
+        let reply = node.ask(&["CONFIG", "SET", &name, &value]).text();
+        if reply.contains("immutable") {
+            continue;
+        }
+        assert_eq!(reply, "OK", "{name}");
+        assert_eq!(node.ask(&["CONFIG", "GET", &name]).list()[1].text(), value, "{name}");
+        set += 1;
+    }
+    assert!(set > 150, "{set}");
+}
+
+#[test]
+fn several_parameters_are_set_or_none() {
+    let mut node = Node::ours(&[]);
+    let mut ask = |line: &str| node.ask(&line.split(' ').collect::<Vec<_>>()).text();
+    assert_eq!(ask("CONFIG SET maxmemory 1mb hz 20"), "OK");
+    assert_eq!(
+        ask("CONFIG SET maxmemory 2mb hz x"),
+        "ERR CONFIG SET failed (possibly related to argument 'hz') - argument couldn't be parsed into an integer"
+    );
+    assert_eq!(
+        ask("CONFIG SET maxmemory 2mb databases 3"),
+        "ERR CONFIG SET failed (possibly related to argument 'databases') - can't set immutable config"
+    );
+    assert_eq!(
+        ask("CONFIG SET maxmemory 2mb dir /"),
+        "ERR CONFIG SET failed (possibly related to argument 'dir') - can't set protected config"
+    );
+    assert_eq!(
+        ask("CONFIG SET hz 1 hz 2"),
+        "ERR CONFIG SET failed (possibly related to argument 'hz') - duplicate parameter"
+    );
+    assert_eq!(
+        ask("CONFIG SET nosuch 1"),
+        "ERR Unknown option or number of arguments for CONFIG SET - 'nosuch'"
+    );
+    assert_eq!(node.ask(&["CONFIG", "GET", "maxmemory"]).list()[1].text(), "1048576");
+}
+
+#[test]
+fn a_password_is_asked_of_new_connections_only() {
+    let mut node = Node::ours(&[]);
+    assert_eq!(node.ask(&["CONFIG", "SET", "requirepass", "secret"]).text(), "OK");
+    assert_eq!(node.ask(&["PING"]).text(), "PONG");
+    let mut other = node.another();
+    assert_eq!(other.ask(&["PING"]).text(), "NOAUTH Authentication required.");
+    assert_eq!(other.ask(&["AUTH", "secret"]).text(), "OK");
+    assert_eq!(other.ask(&["PING"]).text(), "PONG");
+}
+
+#[test]
+fn info_has_every_field_of_stock_in_its_order() {
+    let Some(mut stock) = Node::stock(&[]) else { return };
+    let mut ours = Node::ours(&[]);
+    let fields = |node: &mut Node| -> Vec<String> {
+        let text = node.ask(&["INFO", "everything"]).text();
+        let lines = text.lines().filter(|line| !line.is_empty());
+        let names = lines.map(|line| line.split(':').next().unwrap_or_default().to_owned());
+        names
+            .filter(|name| !name.starts_with("cmdstat_") && !name.starts_with("latency_percentiles"))
+            .collect()
+    };
+    let (theirs, ours) = (fields(&mut stock), fields(&mut ours));
+    let mut ours = ours.iter();
+    for field in &theirs {
+        assert!(ours.any(|own| own == field), "{field} is missing or out of order");
+    }
+}
+
+#[test]
+fn clients_are_listed_and_killed() {
+    let mut node = Node::ours(&["--io-threads", "2"]);
+    let mut other = node.another();
+    assert_eq!(other.ask(&["CLIENT", "SETNAME", "other"]).text(), "OK");
+    let id = other.ask(&["CLIENT", "ID"]).text();
+    let list = node.ask(&["CLIENT", "LIST"]).text();
+    assert_eq!(list.lines().count(), 2, "{list}");
+    assert!(
+        list.lines().any(|line| line.starts_with(&format!("id={id} addr=")) && line.contains(" name=other "))
+    );
+    assert_eq!(node.ask(&["CLIENT", "KILL", "ID", &id]).text(), "1");
+    assert!(other.is_closed());
+    assert_eq!(node.ask(&["CLIENT", "KILL", "ID", &id]).text(), "0");
+}
+
+#[test]
+fn a_signal_or_shutdown_ends_the_process_in_good_order() {
+    let mut node = Node::ours(&[]);
+    node.signal("TERM");
+    assert_eq!(node.exit_code(), Some(0));
+    let mut node = Node::ours(&[]);
+    node.send(&["SHUTDOWN", "NOSAVE"]);
+    assert_eq!(node.exit_code(), Some(0));
+    assert!(node.log().contains("is now ready to exit, bye bye..."), "{}", node.log());
+}
+
+#[test]
+fn a_directive_nobody_knows_keeps_the_server_from_starting() {
+    let output = node::run_ours(&["--nosuch", "1"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text.contains("*** FATAL CONFIG FILE ERROR (Redis "), "{text}");
+    assert!(text.contains(">>> 'nosuch \"1\"'\nBad directive or wrong number of arguments"), "{text}");
+}
+
+#[test]
+fn a_crash_is_reported_and_ends_the_process() {
+    let mut node = Node::ours(&["--enable-debug-command", "yes", "--use-exit-on-panic", "yes"]);
+    node.send(&["DEBUG", "PANIC"]);
+    assert_eq!(node.exit_code(), Some(1));
+    assert!(node.log().contains("BUG REPORT START") && node.log().contains("DEBUG PANIC"), "{}", node.log());
+}

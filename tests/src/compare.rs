@@ -1,0 +1,69 @@
+//! How the replies of two servers compare.
+
+use crate::resp::Value;
+
+/// What a command promises about its reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Compare {
+    Exactly,
+    /// A list in no particular order.
+    AnyOrder,
+    /// As `AnyOrder`, of pairs: a map, or keys and values alternately.
+    PairsInAnyOrder,
+    /// Integers, by at most so much apart.
+    Near(i64),
+    /// Only the kind of reply.
+    Kind,
+    /// A command that draws lots, from the value at its key.
+    Lots(Lots),
+    /// SCAN or its like: called until the cursor is 0, the union in no particular order.
+    Scan {
+        pairs: bool,
+    },
+}
+
+/// Commands that draw lots.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lots {
+    /// SPOP: what is drawn goes.
+    Pop,
+    SetMembers,
+    HashFields,
+    ZSetMembers,
+    /// RANDOMKEY
+    Keys,
+}
+
+/// Whether two replies are as alike as promised.
+pub fn alike(how: Compare, stock: &Value, balas: &Value) -> bool {
+    if stock == balas {
+        return true;
+    }
+    match (how, stock, balas) {
+        (_, stock, balas) if stock.is_error() || balas.is_error() => false,
+        (Compare::AnyOrder, Value::List(a, x), Value::List(b, y)) => a == b && sorted(x, 1) == sorted(y, 1),
+        (Compare::PairsInAnyOrder, Value::List(a, x), Value::List(b, y)) => {
+            a == b && sorted(x, 2) == sorted(y, 2)
+        }
+        (Compare::Near(most), stock, balas) => match (stock.as_i64(), balas.as_i64()) {
+            // Below zero is no time, but that there is none.
+            (Some(a), Some(b)) => a >= 0 && b >= 0 && a.abs_diff(b) <= most.unsigned_abs(),
+            _ => false,
+        },
+        (Compare::Kind, stock, balas) => kind(stock) == kind(balas),
+        _ => false,
+    }
+}
+
+fn kind(value: &Value) -> u8 {
+    match value {
+        Value::Line(kind, _) | Value::Blob(kind, _) | Value::List(kind, _) => *kind,
+    }
+}
+
+/// Groups of `size` values, in order.
+pub fn sorted(items: &[Value], size: usize) -> Vec<&[Value]> {
+    let mut groups: Vec<_> = items.chunks(size).collect();
+    groups.sort();
+    groups
+}

@@ -1,0 +1,429 @@
+//! Random commands, from templates.
+//!
+//! | in a template | what comes of it |
+//! |---|---|
+//! | `word` | itself |
+//! | `one\|two` | one of them |
+//! | `<name>` | a word of that vocabulary, see [`Generator::draw`] |
+//! | `[ … ]` | all of it or nothing |
+//! | `( … )+` | all of it, one to five times |
+//!
+//! One command in twelve is then spoiled: an argument goes, comes, or becomes nonsense.
+
+use crate::compare::{Compare, Lots};
+use crate::known;
+
+pub const DATABASES: usize = 2;
+
+/// A command, and how its replies compare.
+pub struct Step {
+    pub argv: Vec<Vec<u8>>,
+    pub compare: Compare,
+}
+
+/// Templates of a family, and the letter its keys start with.
+struct Family {
+    letter: char,
+    templates: &'static [(&'static str, Compare)],
+}
+
+const EXACT: Compare = Compare::Exactly;
+const ANY: Compare = Compare::AnyOrder;
+
+const STRINGS: Family = Family {
+    letter: 'k',
+    templates: &[
+        ("SET <key> <string>", EXACT),
+        ("SET <key> <string> [ NX|XX ] [ GET ] [ EX <seconds> ]", EXACT),
+        ("SET <key> <string> [ PX <ms> ] [ KEEPTTL ] [ NX|XX ]", EXACT),
+        ("GET <key>", EXACT),
+        ("GETSET <key> <string>", EXACT),
+        ("GETDEL <key>", EXACT),
+        ("GETEX <key> [ EX <seconds> ] [ PERSIST ]", EXACT),
+        ("SETNX <key> <string>", EXACT),
+        ("SETEX <key> <seconds> <string>", EXACT),
+        ("APPEND <key> <string>", EXACT),
+        ("STRLEN <key>", EXACT),
+        ("INCR|DECR <key>", EXACT),
+        ("INCRBY|DECRBY <key> <int>", EXACT),
+        ("INCRBYFLOAT <key> <float>", EXACT),
+        ("MGET ( <any> )+", EXACT),
+        ("MSET ( <key> <string> )+", EXACT),
+        ("MSETNX ( <key> <string> )+", EXACT),
+        ("SETRANGE <key> <offset> <string>", EXACT),
+        ("GETRANGE|SUBSTR <key> <int> <int>", EXACT),
+        ("LCS <key> <key> [ LEN ] [ IDX ] [ WITHMATCHLEN ] [ MINMATCHLEN <count> ]", EXACT),
+    ],
+};
+
+const LISTS: Family = Family {
+    letter: 'l',
+    templates: &[
+        ("LPUSH|RPUSH <key> ( <element> )+", EXACT),
+        ("LPUSH|RPUSH <key> ( <element> )+", EXACT),
+        ("LPUSHX|RPUSHX <key> ( <element> )+", EXACT),
+        ("LPOP|RPOP <key> [ <count> ]", EXACT),
+        ("LLEN <key>", EXACT),
+        ("LINDEX <key> <int>", EXACT),
+        ("LSET <key> <int> <element>", EXACT),
+        ("LRANGE <key> <int> <int>", EXACT),
+        ("LRANGE <key> 0 -1", EXACT),
+        ("LTRIM <key> <int> <int>", EXACT),
+        ("LREM <key> <int> <element>", EXACT),
+        ("LINSERT <key> BEFORE|AFTER <element> <element>", EXACT),
+        ("LPOS <key> <element> [ RANK <int> ] [ COUNT <count> ] [ MAXLEN <count> ]", EXACT),
+        ("LMOVE <key> <key> LEFT|RIGHT LEFT|RIGHT", EXACT),
+        ("RPOPLPUSH <key> <key>", EXACT),
+        ("LMPOP <keys> LEFT|RIGHT [ COUNT <count> ]", EXACT),
+    ],
+};
+
+const HASHES: Family = Family {
+    letter: 'h',
+    templates: &[
+        ("HSET <key> ( <element> <element> )+", EXACT),
+        ("HSET <key> ( <element> <int> )+", EXACT),
+        ("HMSET <key> ( <element> <element> )+", EXACT),
+        ("HSETNX <key> <element> <element>", EXACT),
+        ("HGET <key> <element>", EXACT),
+        ("HMGET <key> ( <element> )+", EXACT),
+        ("HGETALL <key>", Compare::PairsInAnyOrder),
+        ("HKEYS|HVALS <key>", ANY),
+        ("HLEN <key>", EXACT),
+        ("HDEL <key> ( <element> )+", EXACT),
+        ("HEXISTS|HSTRLEN <key> <element>", EXACT),
+        ("HINCRBY <key> <element> <int>", EXACT),
+        ("HINCRBYFLOAT <key> <element> <float>", EXACT),
+        ("HSCAN <key> 0 [ MATCH <pattern> ] [ COUNT <count> ]", Compare::Scan { pairs: true }),
+        ("HRANDFIELD <key>", Compare::Lots(Lots::HashFields)),
+        ("HRANDFIELD <key> <draws> [ WITHVALUES ]", Compare::Lots(Lots::HashFields)),
+    ],
+};
+
+const SETS: Family = Family {
+    letter: 's',
+    templates: &[
+        ("SADD <key> ( <element> )+", EXACT),
+        ("SADD <key> ( <int> )+", EXACT),
+        ("SREM <key> ( <element> )+", EXACT),
+        ("SISMEMBER <key> <element>", EXACT),
+        ("SMISMEMBER <key> ( <element> )+", EXACT),
+        ("SCARD <key>", EXACT),
+        ("SMEMBERS <key>", ANY),
+        ("SMOVE <key> <key> <element>", EXACT),
+        ("SINTER|SUNION|SDIFF ( <key> )+", ANY),
+        ("SINTERSTORE|SUNIONSTORE|SDIFFSTORE <key> ( <key> )+", EXACT),
+        ("SINTERCARD <keys> [ LIMIT <count> ]", EXACT),
+        ("SSCAN <key> 0 [ MATCH <pattern> ] [ COUNT <count> ]", Compare::Scan { pairs: false }),
+        ("SPOP <key>", Compare::Lots(Lots::Pop)),
+        ("SPOP <key> <count>", Compare::Lots(Lots::Pop)),
+        ("SRANDMEMBER <key>", Compare::Lots(Lots::SetMembers)),
+        ("SRANDMEMBER <key> <draws>", Compare::Lots(Lots::SetMembers)),
+    ],
+};
+
+const ZSETS: Family = Family {
+    letter: 'z',
+    templates: &[
+        ("ZADD <key> ( <score> <element> )+", EXACT),
+        ("ZADD <key> ( <score> <element> )+", EXACT),
+        ("ZADD <key> [ NX|XX ] [ GT|LT ] [ CH ] [ INCR ] ( <score> <element> )+", EXACT),
+        ("ZADD <key> XX|GT|LT [ CH ] INCR <score> <element>", EXACT),
+        ("ZADD <lexkey> ( 0 <element> )+", EXACT),
+        ("ZREM <lexkey> ( <element> )+", EXACT),
+        ("ZINCRBY <key> <score> <element>", EXACT),
+        ("ZREM <key> ( <element> )+", EXACT),
+        ("ZSCORE|ZRANK|ZREVRANK <key> <element>", EXACT),
+        ("ZRANK|ZREVRANK <key> <element> WITHSCORE", EXACT),
+        ("ZMSCORE <key> ( <element> )+", EXACT),
+        ("ZCARD <key>", EXACT),
+        ("ZCOUNT <key> <bound> <bound>", EXACT),
+        ("ZLEXCOUNT <lexkey> <lexbound> <lexbound>", EXACT),
+        ("ZRANGE <key> <int> <int> [ REV ] [ WITHSCORES ]", EXACT),
+        ("ZRANGE <key> <bound> <bound> BYSCORE [ REV ] [ LIMIT <int> <int> ] [ WITHSCORES ]", EXACT),
+        ("ZRANGE <lexkey> <lexbound> <lexbound> BYLEX [ REV ] [ LIMIT <int> <int> ]", EXACT),
+        ("ZREVRANGE <key> <int> <int> [ WITHSCORES ]", EXACT),
+        ("ZRANGEBYSCORE|ZREVRANGEBYSCORE <key> <bound> <bound> [ WITHSCORES ] [ LIMIT <int> <int> ]", EXACT),
+        ("ZRANGEBYLEX|ZREVRANGEBYLEX <lexkey> <lexbound> <lexbound> [ LIMIT <int> <int> ]", EXACT),
+        ("ZRANGESTORE <key> <key> <int> <int> [ REV ]", EXACT),
+        ("ZRANGESTORE <key> <key> <bound> <bound> BYSCORE [ REV ] [ LIMIT <int> <int> ]", EXACT),
+        ("ZREMRANGEBYRANK <key> <int> <int>", EXACT),
+        ("ZREMRANGEBYSCORE <key> <bound> <bound>", EXACT),
+        ("ZREMRANGEBYLEX <lexkey> <lexbound> <lexbound>", EXACT),
+        ("ZPOPMIN|ZPOPMAX <key> [ <count> ]", EXACT),
+        ("ZMPOP <keys> MIN|MAX [ COUNT <count> ]", EXACT),
+        ("ZUNION|ZINTER <keys> [ WEIGHTS <weights> ] [ AGGREGATE SUM|MIN|MAX ] [ WITHSCORES ]", EXACT),
+        ("ZDIFF <keys> [ WITHSCORES ]", EXACT),
+        ("ZUNIONSTORE|ZINTERSTORE <key> <keys> [ WEIGHTS <weights> ] [ AGGREGATE SUM|MIN|MAX ]", EXACT),
+        ("ZDIFFSTORE <key> <keys>", EXACT),
+        ("ZINTERCARD <keys> [ LIMIT <count> ]", EXACT),
+        ("ZSCAN <key> 0 [ MATCH <pattern> ] [ COUNT <count> ]", Compare::Scan { pairs: true }),
+        ("ZRANDMEMBER <key>", Compare::Lots(Lots::ZSetMembers)),
+        ("ZRANDMEMBER <key> <draws> [ WITHSCORES ]", Compare::Lots(Lots::ZSetMembers)),
+    ],
+};
+
+const NEAR_MS: Compare = Compare::Near(10_000);
+const NEAR_SECONDS: Compare = Compare::Near(10);
+
+const KEYS: Family = Family {
+    letter: 'k',
+    templates: &[
+        ("DEL|UNLINK ( <any> )+", EXACT),
+        ("EXISTS|TOUCH ( <any> )+", EXACT),
+        ("TYPE <any>", EXACT),
+        ("EXPIRE <any> <seconds> [ NX|XX ] [ GT|LT ]", EXACT),
+        ("PEXPIRE <any> <ms> [ NX|XX ] [ GT|LT ]", EXACT),
+        ("EXPIREAT <any> <second> [ NX|XX|GT|LT ]", EXACT),
+        ("PEXPIREAT <any> <moment> [ NX|XX|GT|LT ]", EXACT),
+        ("TTL|EXPIRETIME <any>", NEAR_SECONDS),
+        ("PTTL|PEXPIRETIME <any>", NEAR_MS),
+        ("PERSIST <any>", EXACT),
+        ("KEYS <pattern>", ANY),
+        ("SCAN 0 [ MATCH <pattern> ] [ COUNT <count> ] [ TYPE <type> ]", Compare::Scan { pairs: false }),
+        ("SCAN abc", Compare::Scan { pairs: false }),
+        ("DBSIZE", EXACT),
+        ("RANDOMKEY", Compare::Lots(Lots::Keys)),
+        ("RENAME|RENAMENX <any> <any>", EXACT),
+        ("MOVE <any> <db>", EXACT),
+        ("COPY <any> <any> [ DB <db> ] [ REPLACE ]", EXACT),
+        ("SWAPDB <db> <db>", EXACT),
+        ("SELECT 0|1", EXACT),
+        ("SELECT 0|1", EXACT),
+        ("WATCH ( <any> )+", EXACT),
+        ("UNWATCH", EXACT),
+        ("OBJECT ENCODING|REFCOUNT|FREQ <any>", EXACT),
+        ("OBJECT IDLETIME <any>", Compare::Kind),
+    ],
+};
+
+/// Seldom, lest there be nothing to work on.
+const FLUSHES: Family = Family {
+    letter: 'k',
+    templates: &[("FLUSHALL|FLUSHDB [ ASYNC|SYNC ]", EXACT), ("FLUSHDB nonsense", EXACT)],
+};
+
+const FAMILIES: [&Family; 7] = [&STRINGS, &LISTS, &HASHES, &SETS, &ZSETS, &ZSETS, &KEYS];
+
+/// The letters keys of each type start with. Of those with an `x` all members have the same score, which is
+/// what ranges of members are defined for.
+const LETTERS: &str = "klhsz";
+const KEYS_PER_LETTER: usize = 4;
+
+const NONSENSE: [&str; 12] = [
+    "",
+    "abc",
+    "-1",
+    "0",
+    "1.5",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "nan",
+    "(",
+    "LIMIT",
+    " 1",
+    "COUNT",
+];
+
+pub struct Generator {
+    rng: fastrand::Rng,
+    letter: char,
+    /// How many keys were named after their number.
+    numkeys: usize,
+}
+
+impl Generator {
+    pub fn new(seed: u64) -> Generator {
+        Generator { rng: fastrand::Rng::with_seed(seed), letter: 'k', numkeys: 0 }
+    }
+
+    /// Whether a word is one of our keys.
+    pub fn is_key(word: &[u8]) -> bool {
+        matches!(word, [letter, b'0'..=b'9'] if LETTERS.contains(*letter as char) || *letter == b'x')
+    }
+
+    pub fn step(&mut self) -> Step {
+        let family = if self.rng.u32(..2_000) == 0 { &FLUSHES } else { self.pick(&FAMILIES) };
+        self.letter = family.letter;
+        let (template, compare) = self.pick(family.templates);
+        let mut argv = Vec::new();
+        let words: Vec<&str> = template.split(' ').collect();
+        self.expand(&words, &mut argv);
+        // A score that slips in would leave ranges of members without a meaning.
+        let has_lexkey = template.contains("<lexkey>");
+        if !has_lexkey && self.rng.u32(..12) == 0 {
+            self.spoil(&mut argv, compare);
+        }
+        if self.rng.u32(..8) == 0 {
+            argv[0].make_ascii_lowercase();
+        }
+        Step { argv, compare }
+    }
+
+    /// What a transaction queues. Nothing that draws lots or has to be called again.
+    pub fn queue(&mut self) -> Vec<Step> {
+        let steps: Vec<Step> = (0..self.rng.usize(..8)).map(|_| self.step()).collect();
+        let repeatable = |step: &Step| {
+            !matches!(step.compare, Compare::Lots(_) | Compare::Scan { .. }) && !known::is_newer(&step.argv)
+        };
+        steps.into_iter().filter(repeatable).collect()
+    }
+
+    /// Whether the next commands are to be a transaction.
+    pub fn wants_transaction(&mut self) -> bool {
+        self.rng.u32(..40) == 0
+    }
+
+    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.rng.usize(..choices.len())]
+    }
+
+    fn expand(&mut self, mut words: &[&str], argv: &mut Vec<Vec<u8>>) {
+        while let Some((&word, rest)) = words.split_first() {
+            let closing = |mark: &str| rest.iter().position(|&word| word == mark).expect("a closed group");
+            match word {
+                "[" => {
+                    let end = closing("]");
+                    if self.rng.u32(..5) < 2 {
+                        self.expand(&rest[..end], argv);
+                    }
+                    words = &rest[end + 1..];
+                }
+                "(" => {
+                    let end = closing(")+");
+                    for _ in 0..self.rng.usize(1..=5) {
+                        self.expand(&rest[..end], argv);
+                    }
+                    words = &rest[end + 1..];
+                }
+                _ => {
+                    let choices: Vec<&str> = word.split('|').collect();
+                    let word = self.pick(&choices);
+                    match word.strip_prefix('<').and_then(|name| name.strip_suffix('>')) {
+                        Some(name) => self.draw(name, argv),
+                        None => argv.push(word.into()),
+                    }
+                    words = rest;
+                }
+            }
+        }
+    }
+
+    /// Appends what a vocabulary gives.
+    fn draw(&mut self, name: &str, argv: &mut Vec<Vec<u8>>) {
+        let word = match name {
+            // One in ten is of another type.
+            "key" if self.rng.u32(..10) > 0 => self.key(self.letter),
+            "key" | "any" => {
+                let letters: Vec<char> = LETTERS.chars().collect();
+                let letter = self.pick(&letters);
+                self.key(letter)
+            }
+            "lexkey" => self.key('x'),
+            "keys" => return self.keys(argv),
+            "weights" => {
+                for _ in 0..self.numkeys {
+                    self.draw("score", argv);
+                }
+                return;
+            }
+            "element" => self.element(),
+            "string" => self.string(),
+            "int" => self.rng.i64(-12..=12).to_string(),
+            "offset" => self.rng.u32(..80).to_string(),
+            "count" => self.rng.u32(..8).to_string(),
+            "draws" => self.rng.i64(-10..=15).to_string(),
+            "float" => {
+                self.pick(&["1.5", "-0.25", "10", "3.0e2", "0.1", "-3.3333", "1e-7", "inf", "x"]).into()
+            }
+            "score" => self.score(),
+            "bound" => {
+                let mark = self.pick(&["", "", "("]);
+                format!("{mark}{}", self.score())
+            }
+            "lexbound" => match self.rng.u32(..6) {
+                0 => "-".into(),
+                1 => "+".into(),
+                2 | 3 => format!("[{}", self.element()),
+                _ => format!("({}", self.element()),
+            },
+            "pattern" => {
+                self.pick(&["*", "?", "[a-m]*", "*[0-2]", "[^a]*", "l*", "z?", "\\a", "[", "nothing"]).into()
+            }
+            "type" => {
+                self.pick(&["string", "list", "set", "zset", "hash", "stream", "nothing", "ZSET"]).into()
+            }
+            "db" => self.pick(&["0", "1", "1", "0", "99", "-1", "x"]).into(),
+            // Far apart, so that none is met and none changes places while the test runs.
+            "seconds" if self.rng.u32(..10) == 0 => self.pick(&["0", "-5", "9223372036854775"]).into(),
+            "seconds" => self.rng.u64(10_000..100_000_000).to_string(),
+            "ms" if self.rng.u32(..10) == 0 => self.pick(&["0", "-5", "9223372036854775807"]).into(),
+            "ms" => self.rng.u64(10_000_000..100_000_000_000).to_string(),
+            "second" => self.pick(&["1", "5000000000", "6000000000", "7000000000"]).into(),
+            "moment" => self.pick(&["1", "5000000000000", "6000000000000", "7000000000001"]).into(),
+            _ => unreachable!("no vocabulary {name}"),
+        };
+        argv.push(word.into_bytes());
+    }
+
+    fn key(&mut self, letter: char) -> String {
+        format!("{letter}{}", self.rng.usize(..KEYS_PER_LETTER))
+    }
+
+    fn keys(&mut self, argv: &mut Vec<Vec<u8>>) {
+        self.numkeys = self.rng.usize(1..=4);
+        let said = match self.rng.u32(..25) {
+            0 => self.pick(&["0", "-1", "x", "99", "5"]).into(),
+            _ => self.numkeys.to_string(),
+        };
+        argv.push(said.into_bytes());
+        for _ in 0..self.numkeys {
+            self.draw("key", argv);
+        }
+    }
+
+    fn element(&mut self) -> String {
+        match self.rng.u32(..20) {
+            0 => String::new(),
+            1 => "a long element of 30 bytes ...".into(),
+            2 => self.pick(&["9223372036854775807", "-9223372036854775808", "32768", "-128", "007"]).into(),
+            3..8 => self.rng.i64(-3..=12).to_string(),
+            _ => {
+                self.pick(&["a", "b", "c", "d", "e", "f", "aa", "ab", "word", "Word", "\u{e9}", "x*y"]).into()
+            }
+        }
+    }
+
+    fn string(&mut self) -> String {
+        match self.rng.u32(..6) {
+            0 => self.rng.i64(-100..20_000).to_string(),
+            1 => self.pick(&["1.5", "-0.1", "9223372036854775807", "00", "3e5", " 1"]).into(),
+            2 => self.element(),
+            _ => (0..self.rng.usize(..60)).map(|_| self.pick(&['a', 'b', 'c', 'd', 'e'])).collect(),
+        }
+    }
+
+    fn score(&mut self) -> String {
+        match self.rng.u32(..10) {
+            0 => self.pick(&["inf", "-inf", "+inf", "0", "-0", "1e3", "0x10", "0.1"]).into(),
+            1 | 2 => format!("{}", f64::from(self.rng.i32(-40..40)) / 4.0),
+            _ => self.rng.i32(-10..10).to_string(),
+        }
+    }
+
+    /// Makes a command wrong, or at least strange.
+    fn spoil(&mut self, argv: &mut Vec<Vec<u8>>, compare: Compare) {
+        // A great number of draws takes both servers' memory, and a cursor means something to one only.
+        if matches!(compare, Compare::Lots(_) | Compare::Scan { .. }) {
+            argv.truncate(self.rng.usize(1..=argv.len()));
+            return;
+        }
+        let at = self.rng.usize(1..=argv.len());
+        let nonsense = self.pick(&NONSENSE).as_bytes().to_vec();
+        match self.rng.u32(..3) {
+            0 if at < argv.len() => drop(argv.remove(at)),
+            1 if at < argv.len() => argv[at] = nonsense,
+            _ => argv.insert(at, nonsense),
+        }
+    }
+}
