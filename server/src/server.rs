@@ -231,6 +231,9 @@ impl Server {
         if new.repl_backlog_bytes != old.repl_backlog_bytes {
             self.log.set_backlog_bytes(new.repl_backlog_bytes);
         }
+        if let Some(cluster) = &self.cluster {
+            cluster.reconfigure(new);
+        }
         Ok(())
     }
 

@@ -14,9 +14,13 @@
 //! |---|---|
 //! | `BALAS_BIN` | the server to test; otherwise it is built |
 //! | `REDIS_BIN` | stock's server; otherwise `redis-server` of the path |
+//! | `BALAS_WATCH_SECONDS` | how long a mixed cluster is watched for stability |
 //! | `BALAS_DIFF_COMMANDS` | commands per run |
 //! | `BALAS_DIFF_SEED` | the seed of the first run |
 
+pub mod cluster;
+pub mod cluster_data;
+pub mod cluster_load;
 pub mod compare;
 pub mod differential;
 pub mod generate;
