@@ -241,7 +241,7 @@ impl Server {
     }
 
     /// A connection is gone.
-    pub fn connection_closed(self: &Arc<Self>, mut conn: Box<Conn>) {
+    pub fn connection_closed(self: &Arc<Self>, conn: &mut Conn) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
         if conn.feed.is_some() {

@@ -210,7 +210,7 @@ impl IoThread {
         self.replicas.retain(|&other| other != token);
         self.waiting.retain(|&other| other != token);
         turn.state().release(token, conn.session.id);
-        turn.server.connection_closed(conn);
+        turn.server.connection_closed(&mut conn);
     }
 
     fn serve(&mut self, turn: &mut Turn<'_>, token: usize, readable: bool, writable: bool) {
