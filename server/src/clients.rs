@@ -4,6 +4,7 @@ use crate::exec::session::Session;
 use crate::exec::{Cx, SessionFlags};
 use crate::net::Conn;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 /// What a client is for, as CLIENT LIST TYPE and output buffer limits tell them apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,5 +128,38 @@ pub fn each_other(cx: &mut Cx<'_>, mut visit: impl FnMut(usize, &mut Conn)) {
     let Some(world) = &mut cx.world else { return };
     for (thread, state) in world.threads().into_iter().enumerate() {
         state.iter_mut().for_each(|(_, conn)| visit(thread, conn));
+    }
+}
+
+/// CLIENT PAUSE: until when commands wait, and which.
+#[derive(Default)]
+pub struct Pause {
+    until_ms: AtomicI64,
+    /// Reads wait too.
+    all: AtomicBool,
+}
+
+impl Pause {
+    /// Holds commands back until `until_ms`. A pause under way is made longer and stricter, never the opposite.
+    pub fn begin(&self, until_ms: i64, all: bool) {
+        let stricter = all || self.holds_all();
+        self.all.store(stricter, Relaxed);
+        self.until_ms.fetch_max(until_ms, Relaxed);
+    }
+
+    pub fn end(&self) {
+        self.until_ms.store(0, Relaxed);
+        self.all.store(false, Relaxed);
+    }
+
+    #[inline]
+    pub fn holds_writes(&self) -> bool {
+        let until_ms = self.until_ms.load(Relaxed);
+        until_ms != 0 && crate::clock::now_ms() < until_ms
+    }
+
+    #[inline]
+    pub fn holds_all(&self) -> bool {
+        self.all.load(Relaxed) && self.holds_writes()
     }
 }

@@ -40,10 +40,14 @@ pub fn freed_objects() -> u64 {
 
 /// Drops an entry; its value elsewhere if that is much work.
 pub fn drop_entry(entry: Entry) {
-    let effort = entry.object_arc().map_or(0, |object| object.free_effort());
-    if effort > WORTHWHILE_EFFORT
-        && let Some(object) = entry.into_object()
-    {
+    if let Some(object) = entry.into_object() {
+        drop_object(object);
+    }
+}
+
+/// Drops an object, elsewhere if that is much work.
+pub fn drop_object(object: Arc<Object>) {
+    if object.free_effort() > WORTHWHILE_EFFORT {
         send(Garbage::Object(object));
     }
 }
@@ -71,7 +75,10 @@ fn start() -> Option<Sender<Garbage>> {
     let work = move || {
         for garbage in receiver {
             let objects = garbage.objects();
-            drop(garbage);
+            match garbage {
+                Garbage::Object(object) => drop(object),
+                Garbage::Tables(tables) => drop(tables),
+            }
             PENDING.fetch_sub(objects, Ordering::Relaxed);
             FREED.fetch_add(objects as u64, Ordering::Relaxed);
         }

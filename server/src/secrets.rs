@@ -7,8 +7,11 @@ use protocol::Argv;
 /// What stands in a secret's place.
 pub const REDACTED: &[u8] = b"(redacted)";
 
+/// Finds the positions of secrets in a command's arguments.
+type Finder = fn(Argv<'_>) -> Vec<usize>;
+
 /// Commands with secrets, by full name, and where these are.
-const SECRETS: &[(&str, fn(Argv<'_>) -> Vec<usize>)] = &[
+const SECRETS: &[(&str, Finder)] = &[
     ("acl|deluser", after_subcommand),
     ("acl|getuser", after_subcommand),
     ("acl|setuser", after_subcommand),

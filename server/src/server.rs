@@ -42,6 +42,8 @@ pub struct Server {
     pub active_expire: AtomicBool,
     /// 0, or until when writes wait.
     pub writes_paused_until_ms: AtomicI64,
+    /// CLIENT PAUSE.
+    pub pause: crate::clients::Pause,
     pub snapshots: crate::snapshot::Snapshots,
     pub migrate_cache: crate::commands::migrate::MigrateCache,
     /// What DEBUG has switched.
@@ -71,6 +73,7 @@ impl Server {
             started_ms: now_ms,
             active_expire: AtomicBool::new(true),
             writes_paused_until_ms: AtomicI64::new(0),
+            pause: Default::default(),
             snapshots: Default::default(),
             migrate_cache: Default::default(),
             switches: Switches::default(),
@@ -238,7 +241,7 @@ impl Server {
     }
 
     /// A connection is gone.
-    pub fn connection_closed(self: &Arc<Self>, mut conn: Box<Conn>) {
+    pub fn connection_closed(self: &Arc<Self>, conn: &mut Conn) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
         if conn.feed.is_some() {

@@ -38,8 +38,11 @@ pub enum Job {
     Save,
     Sync(SyncJob),
     /// Runs between snapshots: an AOF rewrite takes its own.
-    Other(Box<dyn FnOnce(&Arc<Server>) + Send>),
+    Other(Box<Task>),
 }
+
+/// What runs on the helper thread.
+type Task = dyn FnOnce(&Arc<Server>) + Send;
 
 /// A replica that waits for a snapshot.
 pub struct SyncJob {

@@ -215,3 +215,16 @@ fn a_crash_is_reported_and_ends_the_process() {
     assert_eq!(node.exit_code(), Some(1));
     assert!(node.log().contains("BUG REPORT START") && node.log().contains("DEBUG PANIC"), "{}", node.log());
 }
+
+#[test]
+fn a_pause_holds_writes_back_until_it_ends() {
+    let mut node = Node::ours(&[]);
+    let mut writer = node.another();
+    assert_eq!(node.ask(&["CLIENT", "PAUSE", "60000", "WRITE"]).text(), "OK");
+    writer.send(&["SET", "key", "value"]);
+    // Reads go on, and do not see the write.
+    assert_eq!(node.ask(&["GET", "key"]), Value::Null);
+    assert_eq!(node.ask(&["CLIENT", "UNPAUSE"]).text(), "OK");
+    assert_eq!(writer.read().text(), "OK");
+    assert_eq!(node.ask(&["GET", "key"]).text(), "value");
+}

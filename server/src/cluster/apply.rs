@@ -90,9 +90,9 @@ fn delete_slot(server: &Server, slot: Slot) {
 }
 
 impl Server {
-    /// Writes wait: a failover is being handed over.
+    /// Writes wait: a failover is being handed over, or CLIENT PAUSE asked for it.
     pub fn are_writes_paused(&self) -> bool {
         let until_ms = self.writes_paused_until_ms.load(Ordering::Relaxed);
-        until_ms != 0 && clock::now_ms() < until_ms
+        until_ms != 0 && clock::now_ms() < until_ms || self.pause.holds_writes()
     }
 }

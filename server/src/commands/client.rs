@@ -261,6 +261,30 @@ fn unblock(conn: &mut Conn, with_error: bool, post: impl Fn(Mail)) {
     }
 }
 
+fn client_pause(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let timeout = args.bytes()?;
+    let all = match () {
+        () if args.is_empty() || args.flag("ALL") => true,
+        () if args.flag("WRITE") => false,
+        () => return Err(ReplyError::fixed("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    args.finish()?;
+    let timeout_ms = parse_i64(timeout).ok_or(ReplyError::TIMEOUT_NOT_INTEGER)?;
+    if timeout_ms < 0 {
+        return Err(ReplyError::TIMEOUT_NEGATIVE);
+    }
+    let until_ms = cx.now_ms.checked_add(timeout_ms).ok_or(ReplyError::TIMEOUT_OUT_OF_RANGE)?;
+    cx.server.pause.begin(until_ms, all);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn client_unpause(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    cx.server.pause.end();
+    cx.reply.ok();
+    Ok(())
+}
+
 /// No tracking, hence no redirection.
 fn client_getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.reply.integer(-1);
@@ -289,12 +313,16 @@ fn client_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             "    Exempts this connection from being closed for the memory it uses.",
             "NO-TOUCH (ON|OFF)",
             "    Has this connection's reads leave no trace for eviction.",
+            "PAUSE <timeout> [WRITE|ALL]",
+            "    Holds commands back for so many milliseconds.",
             "REPLY (ON|OFF|SKIP)",
             "    Chooses which replies this connection gets.",
             "SETINFO <option> <value>",
             "    Notes the client library: LIB-NAME, LIB-VER.",
             "SETNAME <name>",
             "    Names this connection.",
+            "UNPAUSE",
+            "    Lets commands that were held back go on.",
             "UNBLOCK <id> [TIMEOUT|ERROR]",
             "    Ends the waiting of a blocked connection.",
         ],
@@ -313,6 +341,8 @@ const CLIENT: &[CommandSpec] = &[
     CommandSpec::new("list", -2, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_list).acl(acl!(CONNECTION)).group(Group::Connection).since("2.4.0"),
     CommandSpec::new("info", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_info).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("kill", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_kill).acl(acl!(CONNECTION)).group(Group::Connection).since("2.4.0"),
+    CommandSpec::new("pause", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_pause).acl(acl!(CONNECTION)).group(Group::Connection).since("3.0.0"),
+    CommandSpec::new("unpause", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unpause).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("unblock", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unblock).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
     CommandSpec::new("getredir", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_getredir).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("help", 2, flags!(LOADING | STALE | SENTINEL), client_help).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),

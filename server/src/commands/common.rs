@@ -238,7 +238,9 @@ pub fn store_result<T: keyspace::object::TypedValue>(cx: &mut Cx<'_>, key: &[u8]
         delete(cx, key);
         return;
     }
+    let replaced = cx.keys.held(key).and_then(Entry::object_arc).cloned();
     cx.keys.insert(key, NewValue::Object(std::sync::Arc::new(object)), None);
+    replaced.into_iter().for_each(crate::lazyfree::drop_object);
     cx.keys.changed(key, class, event);
 }
 

@@ -60,7 +60,7 @@ type Assignment<'a> = (usize, &'a [u8], &'a [u8]);
 
 /// The parameters named with their rows; the first that may not be set is the error.
 fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<Assignment<'a>>, ReplyError> {
-    if args.left() % 2 != 0 {
+    if !args.left().is_multiple_of(2) {
         return Err(ReplyError::SYNTAX);
     }
     let mut rows: Vec<Assignment<'a>> = Vec::new();

@@ -5,7 +5,6 @@ use super::prelude::*;
 use crate::digest::{self, Digest};
 use keyspace::access;
 use keyspace::table::Item;
-use keyspace::types::number::double_text;
 use protocol::Resp;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -302,7 +301,7 @@ fn protocol(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     match &kind[..] {
         b"string" => reply.text("Hello World"),
         b"integer" => reply.integer(12345),
-        b"double" => reply.double_text(&double_text(3.141)),
+        b"double" => reply.double_text(b"3.141"),
         b"bignum" => reply.big_number(b"1234567999999999999999999999999999999"),
         b"null" => reply.null(),
         b"array" => {

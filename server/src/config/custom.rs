@@ -21,7 +21,7 @@ pub fn save(words: &[String], _old: &str) -> Parsed {
     let is_blank = is_blank(words);
     let words = split(words);
     let fault = || "Invalid save parameters".to_owned();
-    if words.len() % 2 != 0 || is_blank {
+    if is_blank || !words.len().is_multiple_of(2) {
         return Err(fault());
     }
     for pair in words.chunks(2) {

@@ -25,6 +25,7 @@ pub struct Loaded {
 #[derive(Debug)]
 pub struct ConfigError {
     pub source: String,
+    /// From 1; 0 when the source could not be read at all.
     pub line_number: usize,
     pub line: String,
     pub reason: String,
@@ -32,6 +33,9 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line_number == 0 {
+            return write!(f, "Fatal error, can't open config file '{}': {}", self.source, self.reason);
+        }
         writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {}) ***", crate::REDIS_VERSION)?;
         writeln!(f, "Reading the configuration file {}, at line {}", self.source, self.line_number)?;
         writeln!(f, ">>> '{}'", self.line)?;
@@ -58,7 +62,7 @@ impl Loaded {
         if depth > INCLUDE_DEPTH_MAX {
             return Err(fault("include nests too deep".into()));
         }
-        let text = std::fs::read(path).map_err(|error| fault(format!("Can't open config file: {error}")))?;
+        let text = std::fs::read(path).map_err(|error| fault(super::strerror(&error)))?;
         self.read_lines(&String::from_utf8_lossy(&text), &source, depth)
     }
 
@@ -111,11 +115,7 @@ impl Loaded {
                 let row = row_of(name).ok_or(BAD)?;
                 let param = &PARAMS[row];
                 if args.is_empty() || (args.len() > 1 && !param.flags.multi) {
-                    return Err(if args.is_empty() {
-                        BAD.into()
-                    } else {
-                        "wrong number of arguments".into()
-                    });
+                    return Err("wrong number of arguments".into());
                 }
                 let first = self.seen.insert(row);
                 let mut args = args.to_vec();

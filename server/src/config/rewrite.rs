@@ -120,8 +120,8 @@ mod tests {
         );
         let mut back = Loaded::default();
         back.read_text(&new, "new").unwrap();
-        for row in 0..PARAMS.len() {
-            assert_eq!(back.values.get(row), loaded.values.get(row), "{}", PARAMS[row].name);
+        for (row, param) in PARAMS.iter().enumerate() {
+            assert_eq!(back.values.get(row), loaded.values.get(row), "{}", param.name);
         }
         assert_eq!(rewritten(&new, &back.values, &[]), new);
     }

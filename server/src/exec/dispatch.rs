@@ -34,6 +34,8 @@ pub struct Batch {
     pub logged: bool,
     /// Writes wait for a failover to be handed over.
     pub writes_paused: bool,
+    /// Every command waits.
+    pub all_paused: bool,
     access: AccessClock,
 }
 
@@ -51,6 +53,7 @@ impl Batch {
             disk_failed: server.persistence.refuses_writes(&settings),
             logged: server.log.is_active(),
             writes_paused: server.are_writes_paused(),
+            all_paused: server.pause.holds_all(),
             settings,
         }
     }
@@ -151,7 +154,8 @@ impl Executor {
             out.extend_from_slice(b"+QUEUED\r\n");
             return Outcome::Done;
         }
-        if batch.writes_paused && may_write(session, command) && !session.is_obeyed() {
+        let paused = batch.all_paused || batch.writes_paused && may_write(session, command);
+        if paused && !session.is_obeyed() {
             session.flags.set(SessionFlags::ASKING, asking);
             return Outcome::Postponed;
         }

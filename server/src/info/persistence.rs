@@ -20,15 +20,20 @@ pub fn persistence(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["rdb_saves", "rdb_last_cow_size"]);
     text.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
     text.flag("aof_enabled", cx.settings.appendonly);
-    text.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    let aof = &cx.server.aof;
+    text.flag("aof_rewrite_in_progress", aof.rewriting.load(Relaxed));
+    text.field("aof_rewrite_scheduled", 0);
     text.field("aof_last_rewrite_time_sec", -1);
     text.field("aof_current_rewrite_time_sec", -1);
-    text.ok_or_err("aof_last_bgrewrite_status", true);
-    text.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    text.ok_or_err("aof_last_bgrewrite_status", aof.last_rewrite_ok.load(Relaxed));
+    text.field("aof_rewrites", aof.rewrites.load(Relaxed));
+    text.field("aof_rewrites_consecutive_failures", 0);
     text.ok_or_err("aof_last_write_status", persistence.aof_write_ok.load(Relaxed));
     text.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if cx.settings.appendonly {
-        text.zeros(&["aof_current_size", "aof_base_size", "aof_pending_rewrite", "aof_buffer_length"]);
+        text.field("aof_current_size", aof.current_bytes.load(Relaxed));
+        text.field("aof_base_size", aof.base_bytes.load(Relaxed));
+        text.zeros(&["aof_pending_rewrite", "aof_buffer_length"]);
         text.zeros(&["aof_pending_bio_fsync", "aof_delayed_fsync"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Text;
 use crate::exec::Cx;
+use std::sync::atomic::Ordering::Relaxed;
 
 pub fn replication(text: &mut Text, cx: &Cx<'_>) {
     let (replication, log) = (&cx.server.replication, &cx.server.log);
@@ -13,7 +14,7 @@ pub fn replication(text: &mut Text, cx: &Cx<'_>) {
     let replicas = replication.replicas();
     text.field("connected_slaves", replicas.len());
     if cx.settings.min_replicas_to_write > 0 && cx.settings.min_replicas_max_lag_seconds > 0 {
-        let good = replication.good_replicas.load(std::sync::atomic::Ordering::Relaxed);
+        let good = replication.good_replicas.load(Relaxed);
         text.field("min_slaves_good_slaves", good);
     }
     for (i, replica) in replicas.iter().enumerate() {
@@ -40,17 +41,21 @@ pub fn replication(text: &mut Text, cx: &Cx<'_>) {
 
 /// The link to our master.
 fn master(text: &mut Text, cx: &Cx<'_>) {
+    let seconds_since = |ms: i64| (cx.now_ms - ms).max(0) / 1000;
     let is_up = !cx.server.replication.is_link_down();
     let (host, port) = cx.server.replication.master().unwrap_or_default();
     text.field("master_host", host);
     text.field("master_port", port);
     text.field("master_link_status", if is_up { "up" } else { "down" });
-    text.field("master_last_io_seconds_ago", if is_up { 0 } else { -1 });
-    text.field("master_sync_in_progress", 0);
+    let last_io_ms = cx.server.replication.master_io_ms.load(Relaxed);
+    text.field("master_last_io_seconds_ago", if is_up { seconds_since(last_io_ms) } else { -1 });
+    text.flag("master_sync_in_progress", cx.server.replication.syncing.load(Relaxed));
     text.field("slave_read_repl_offset", cx.server.log.end());
     text.field("slave_repl_offset", cx.server.log.end());
     if !is_up {
-        text.field("master_link_down_since_seconds", -1);
+        let down_since_ms = cx.server.replication.link_down_since_ms.load(Relaxed);
+        let seconds = if down_since_ms > 0 { seconds_since(down_since_ms) } else { -1 };
+        text.field("master_link_down_since_seconds", seconds);
     }
     text.field("slave_priority", cx.settings.replica_priority);
     text.flag("slave_read_only", cx.settings.replica_read_only);

@@ -30,7 +30,7 @@ pub fn server(text: &mut Text, cx: &Cx<'_>) {
     text.field("uptime_in_days", uptime_seconds / 86_400);
     text.field("hz", settings.hz);
     text.field("configured_hz", settings.hz);
-    text.field("lru_clock", cx.now_ms / 1000 & 0xff_ffff);
+    text.field("lru_clock", (cx.now_ms / 1000) & 0xff_ffff);
     text.field("executable", path(std::env::current_exe().ok().as_deref()));
     text.field("config_file", path(cx.server.config.file.as_deref()));
     text.flag("io_threads_active", settings.io_threads > 1);

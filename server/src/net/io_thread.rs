@@ -210,7 +210,7 @@ impl IoThread {
         self.replicas.retain(|&other| other != token);
         self.waiting.retain(|&other| other != token);
         turn.state().release(token, conn.session.id);
-        turn.server.connection_closed(conn);
+        turn.server.connection_closed(&mut conn);
     }
 
     fn serve(&mut self, turn: &mut Turn<'_>, token: usize, readable: bool, writable: bool) {
@@ -465,6 +465,7 @@ impl IoThread {
             }
             // Commands that arrived meanwhile are run now.
             turn.batch.writes_paused = turn.server.are_writes_paused();
+            turn.batch.all_paused = turn.server.pause.holds_all();
             let input = std::mem::take(&mut conn.input);
             let mut result =
                 self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());

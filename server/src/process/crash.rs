@@ -23,7 +23,10 @@ pub fn report_panics(exit_on_panic: bool) {
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let what = info.payload_as_str().unwrap_or("a panic without a message");
+    let what = match info.payload().downcast_ref::<String>() {
+        Some(text) => text,
+        None => info.payload().downcast_ref::<&str>().copied().unwrap_or("a panic without a message"),
+    };
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current();
     log::raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");

@@ -10,7 +10,7 @@ use protocol::reply::write_command;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -316,7 +316,7 @@ impl Dial<'_> {
     }
 
     /// Replaces the dataset by the snapshot, and the history by the master's.
-    fn load(&self, file: &PathBuf, replid: String, offset: u64) -> io::Result<()> {
+    fn load(&self, file: &Path, replid: String, offset: u64) -> io::Result<()> {
         self.still_wanted()?;
         log::notice("MASTER <-> REPLICA sync: Flushing old data");
         let server = self.server;

@@ -104,7 +104,7 @@ impl Node {
         self.read()
     }
 
-    fn read(&mut self) -> Value {
+    pub fn read(&mut self) -> Value {
         let mut line = String::new();
         self.stream.read_line(&mut line).expect("a reply");
         let (kind, rest) = line.trim_end().split_at(1);

@@ -65,7 +65,7 @@ fn rename_key(cx: &mut Cx<'_>, args: &mut Args<'_>, may_replace: bool) -> Result
         if !may_replace {
             return Ok(false);
         }
-        cx.keys.remove(to).map(crate::lazyfree::drop_entry);
+        cx.keys.remove(to).into_iter().for_each(crate::lazyfree::drop_entry);
     }
     if let Some(entry) = cx.keys.remove(from) {
         let db = cx.keys.db;
@@ -141,7 +141,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             return Ok(());
         }
         cx.keys.db = to;
-        cx.keys.remove(to_key).map(crate::lazyfree::drop_entry);
+        cx.keys.remove(to_key).into_iter().for_each(crate::lazyfree::drop_entry);
         cx.keys.db = from;
     }
     cx.keys.insert_entry(to, copied);

@@ -38,7 +38,7 @@ impl AddCommand {
         let o = self.options;
         let error = match () {
             () if o.nx && o.xx => "ERR XX and NX options at the same time are not compatible",
-            () if o.gt && o.nx || o.lt && o.nx || o.gt && o.lt => {
+            () if [o.gt, o.lt, o.nx].iter().filter(|&&set| set).count() > 1 => {
                 "ERR GT, LT, and/or NX options at the same time are not compatible"
             }
             () if o.incr && elements > 1 => "ERR INCR option supports a single increment-element pair",
