@@ -394,8 +394,18 @@ pub fn switch(server: &Arc<Server>, on: bool) {
     }
 }
 
-/// Rewrites when the file has grown by as much as the configuration says.
+/// Rewrites when the file has grown by as much as the configuration says, or when there should be one and is
+/// not: what would have opened it failed, or a full sync came in between.
 pub fn cron(server: &Arc<Server>, settings: &Settings) {
+    let is_rewriting = server.aof.rewriting.load(Ordering::Acquire);
+    if settings.appendonly
+        && !server.aof.is_open()
+        && !is_rewriting
+        && !server.loading.load(Ordering::Relaxed)
+    {
+        start_rewrite(server);
+        return;
+    }
     let current = server.aof.current_bytes.load(Ordering::Relaxed);
     let base = server.aof.base_bytes.load(Ordering::Relaxed).max(1);
     if settings.aof_rewrite_percentage == 0
@@ -405,7 +415,7 @@ pub fn cron(server: &Arc<Server>, settings: &Settings) {
         return;
     }
     let growth = current.saturating_sub(base) * 100 / base;
-    if growth >= settings.aof_rewrite_percentage && !server.aof.rewriting.load(Ordering::Acquire) {
+    if growth >= settings.aof_rewrite_percentage && !is_rewriting {
         log::notice(&format!("Starting automatic rewriting of AOF on {growth}% growth"));
         start_rewrite(server);
     }

@@ -323,6 +323,8 @@ impl Dial<'_> {
         {
             let _world = server.gate.stop_world();
             server.loading.store(true, Ordering::Relaxed);
+            // What it holds and where it was in the log are of a history that ends here.
+            crate::aof::switch(server, false);
         }
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = crate::snapshot::load_file(server, file);
@@ -339,6 +341,9 @@ impl Dial<'_> {
             crate::snapshot::flush(server);
         }
         server.loading.store(false, Ordering::Relaxed);
+        if server.settings().appendonly {
+            crate::aof::switch(server, true);
+        }
         loaded
             .map(|_| ())
             .map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
