@@ -170,3 +170,27 @@ fn a_rewrite_under_load_loses_nothing() {
     }
     assert_same("rewritten", &kept, &all);
 }
+
+/// The AOF of a replica begins with what its master sent, not with what it had before.
+#[test]
+fn the_aof_of_a_replica_has_what_came_by_a_full_sync() {
+    let master = Node::start(Kind::Stock, &[]);
+    fill_server(&mut master.client(), "kept", 10);
+    let mut replica = Node::start(Kind::Balas, &AOF);
+    fill_server(&mut replica.client(), "stale", 2);
+    replica.ok(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+    wait_until("the link is up", SOON, || replica.field("replication", "master_link_status") == "up");
+    master.ok(&["SET", "last", "of the stream"]);
+    wait_until("the file begins anew", SOON, || {
+        replica.field("persistence", "aof_rewrite_in_progress") == "0"
+            && replica.number("persistence", "aof_rewrites") > 0
+    });
+    master.ok(&["SET", "very last", "of the stream"]);
+    wait_on_disk(&replica, "of the stream");
+    wait_until("it has come", SOON, || replica.ask(&["GET", "very last"]) == "of the stream");
+    // Alone, it has only its own file to know from.
+    replica.kill();
+    replica.restart();
+    assert!(replica.is_master(), "REPLICAOF was not written to the configuration");
+    assert_same("the replica's own", &dataset(&mut master.client()), &dataset(&mut replica.client()));
+}
