@@ -138,11 +138,25 @@ impl Node {
         }
     }
 
+    /// The process hangs: it does nothing, but its connections stay.
+    pub fn pause(&self) {
+        self.signal("-STOP");
+    }
+
+    pub fn resume(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("the node runs").id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {name} works");
+    }
+
     /// Asks the process to end, and waits until it has.
     pub fn terminate(&mut self) {
+        self.signal("-TERM");
         let Some(mut child) = self.child.take() else { return };
-        let asked = Command::new("kill").arg(child.id().to_string()).status();
-        assert!(asked.is_ok_and(|status| status.success()), "kill works");
         wait_until("the server ends", SOON, || matches!(child.try_wait(), Ok(Some(_))));
     }
 

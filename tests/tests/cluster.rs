@@ -297,6 +297,8 @@ fn a_killed_master_is_replaced_and_no_write_that_a_replica_had_is_lost() {
 #[test]
 fn a_failover_by_hand_loses_nothing() {
     let cluster = Cluster::of_six(&[]);
+    let full_syncs = || cluster.nodes.iter().map(|node| node.number("stats", "sync_full")).sum::<i64>();
+    let before = full_syncs();
     let load = Load::start(cluster.ports(), "load", Acknowledged::ByReply);
     load.wait_for_more(300);
     // Handed over: even what only the master had when it was acknowledged is there.
@@ -311,6 +313,7 @@ fn a_failover_by_hand_loses_nothing() {
     assert_eq!(done.lost, Vec::<String>::new());
     assert_eq!(missing(&cluster, &done.writes), Vec::<String>::new());
 
+    assert_eq!(full_syncs(), before, "who steps down goes on in the same stream");
     for (how, replica) in [("FORCE", 5), ("TAKEOVER", 2)] {
         let epoch = cluster.nodes[replica].number("cluster", "cluster_current_epoch");
         cluster.nodes[replica].ok(&["CLUSTER", "FAILOVER", how]);
@@ -341,4 +344,60 @@ fn a_takeover_needs_no_master_that_lives() {
     (0..3).for_each(|n| cluster.nodes[n].restart());
     cluster.wait_ok();
     assert!((0..3).all(|n| !cluster.nodes[n].is_master()), "who comes back follows");
+}
+
+#[test]
+fn a_master_that_hangs_is_replaced_and_steps_down_when_it_wakes() {
+    let cluster = Cluster::of_six(&[]);
+    let load = Load::start(cluster.ports(), "load", Acknowledged::ByReplica);
+    load.wait_for_more(300);
+    cluster.nodes[1].pause();
+    // It refuses no connection: only the timeout tells.
+    let took = cluster.wait_promoted(4, 2 * NODE_TIMEOUT + Duration::from_secs(4));
+    assert!(took >= NODE_TIMEOUT / 2, "not before it has been silent for long: {took:?}");
+    cluster.nodes[1].resume();
+    cluster.wait_ok();
+    assert!(!cluster.nodes[1].is_master());
+    assert_eq!(cluster.nodes[1].myself().master, cluster.nodes[4].id());
+    load.wait_for_more(100);
+    let done = load.stop();
+    assert_eq!(done.lost, Vec::<String>::new());
+    assert_eq!(missing(&cluster, &done.writes), Vec::<String>::new());
+}
+
+#[test]
+fn keys_that_cannot_be_moved_stay() {
+    let mut cluster = Cluster::of_six(&[]);
+    let key = key_of(&cluster, 0, "a");
+    cluster.nodes[0].ok(&["SET", &key, "1"]);
+    let to = &cluster.nodes[1];
+    let migrate = |to: u16, options: &[&str]| {
+        let port = to.to_string();
+        let mut argv = vec!["MIGRATE", "127.0.0.1", &port, &key, "0", "500"];
+        argv.extend(options);
+        cluster.nodes[0].ask(&argv)
+    };
+    let slot = slot_of(&key).to_string();
+    // Not asked to import, the other side says who has the slot.
+    let refused = migrate(to.port, &[]);
+    assert!(refused.starts_with("-ERR Target instance replied with error: MOVED"), "{refused}");
+    to.ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &cluster.nodes[0].id()]);
+    assert_eq!(migrate(to.port, &["COPY"]), "OK");
+    assert_eq!(
+        migrate(to.port, &[]),
+        "-ERR Target instance replied with error: BUSYKEY Target key name already exists."
+    );
+    assert_eq!(cluster.nodes[0].ask(&["GET", &key]), "1");
+    assert_eq!(migrate(to.port, &["REPLACE"]), "OK");
+    assert_eq!(migrate(to.port, &[]), "NOKEY");
+    cluster.nodes[0].ok(&["SET", &key, "2"]);
+    cluster.nodes[1].pause();
+    let error = "-IOERR error or timeout reading to target instance";
+    assert_eq!(migrate(cluster.nodes[1].port, &[]), error);
+    cluster.nodes[1].resume();
+    let port = cluster.nodes[1].port.to_string();
+    cluster.nodes[1].kill();
+    let reply = cluster.nodes[0].ask(&["MIGRATE", "127.0.0.1", &port, &key, "0", "500"]);
+    assert!(reply.starts_with("-IOERR error or timeout"), "{reply}");
+    assert_eq!(cluster.nodes[0].ask(&["GET", &key]), "2");
 }

@@ -66,13 +66,10 @@ fn create_check_info_call_and_a_client_that_follows_redirects() {
 
 #[test]
 fn slots_and_nodes_come_and_go() {
-    let kinds = [Kind::Balas; 6];
-    let (mut cluster, keys) = filled(&kinds, "k");
+    let (mut cluster, keys) = filled(&[Kind::Balas; 6], "k");
     let more = Cluster::start(&[Kind::Balas; 2], &[]);
     let address = cluster.nodes[0].address();
-    let mut known: Vec<_> = cluster.nodes.drain(..).collect();
-    known.extend({ more }.nodes.drain(..));
-    cluster.nodes = known;
+    cluster.nodes.extend(more.nodes);
 
     redis_cli(&["--cluster", "add-node", &cluster.nodes[6].address(), &address]);
     cluster_knows(&cluster, 7);

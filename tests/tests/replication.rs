@@ -4,6 +4,7 @@ use balas_tests::cluster::{Kind, Node, SOON, wait_until};
 use balas_tests::cluster_data::{assert_same, dataset, fill_server};
 use balas_tests::cluster_load::{Acknowledged, Load};
 use balas_tests::cluster_proxy::Proxy;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Who is the master, and who the replica.
@@ -232,5 +233,48 @@ fn keys_expire_on_the_replica_when_they_do_on_the_master() {
             });
         }
         assert_replicates(&master, &replica);
+    }
+}
+
+/// Two clients: one writes key after key, the other transactions that must be whole wherever the link breaks.
+#[test]
+fn a_link_cut_again_and_again_under_load_never_repeats_and_never_skips() {
+    for (ours, theirs) in PAIRS {
+        let (master, replica) = (start(ours), start(theirs));
+        // The backlog reaches back further than anybody is away.
+        master.ok(&["CONFIG", "SET", "repl-backlog-size", "64mb"]);
+        let proxy = Proxy::to(master.port);
+        follow(&replica, proxy.port);
+        wait_until("the replica is in step", SOON, || is_in_step(&master, &replica));
+        let load = Load::start(vec![master.port], "load", Acknowledged::ByReply);
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut client = master.client();
+                while !stop.load(Ordering::Relaxed) {
+                    for argv in
+                        [&["MULTI"][..], &["INCR", "a"], &["RPUSH", "b", "x"], &["INCR", "c"], &["EXEC"]]
+                    {
+                        client.call(argv).expect("answered");
+                    }
+                }
+            });
+            for _ in 0..6 {
+                load.wait_for_more(150);
+                proxy.cut();
+                load.wait_for_more(50);
+                proxy.heal();
+                wait_until("the link is up", SOON, || {
+                    replica.field("replication", "master_link_status") == "up"
+                });
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        let done = load.stop();
+        assert_eq!((done.lost, done.failed), (Vec::new(), 0));
+        assert_replicates(&master, &replica);
+        assert_eq!(replica.ask(&["GET", "a"]), replica.ask(&["GET", "c"]));
+        assert_eq!(replica.ask(&["GET", "a"]), replica.ask(&["LLEN", "b"]));
+        assert_eq!(syncs(&master).0, 1, "{ours:?} to {theirs:?}");
     }
 }
