@@ -16,6 +16,7 @@ use persistence::aof::{AofError, AofNames, AofReader, AofWriter, Plan, PlannedFi
 use persistence::rdb::{RdbVersion, Reader, SavedBy, Writer};
 use persistence::storage::{Disk, Storage, StorageFile};
 use protocol::ArgVec;
+use protocol::reply::write_command;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,6 +55,17 @@ struct Core {
 
 fn names(settings: &Settings) -> AofNames {
     AofNames { folder: settings.appenddirname.clone(), file: settings.appendfilename.clone() }
+}
+
+/// What a new file begins with. A file that is read begins in database 0, but our master's stream may be in
+/// another one by now, and need not say so again.
+fn select_of_stream(server: &Server) -> Vec<u8> {
+    let db = server.replication.stream_db.load(Ordering::Relaxed);
+    let mut select = Vec::new();
+    if server.replication.is_replica() && db != 0 {
+        write_command(&mut select, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
+    }
+    select
 }
 
 /// Reads the AOF in, if there is one, and goes on writing it. The server must be loading.
@@ -100,7 +112,8 @@ fn start_writing(server: &Arc<Server>, writer: AofWriter<Disk>) -> io::Result<()
     server.log.forget_db();
     let end = server.log.end();
     let cursor = server.log.cursor_at(end).map_err(|_| io::Error::other("the log has moved"))?;
-    let core = Core { writer, cursor, pending: Vec::new(), synced: clock::monotonic(), written_offset: end };
+    let pending = select_of_stream(server);
+    let core = Core { writer, cursor, pending, synced: clock::monotonic(), written_offset: end };
     server.persistence.set_durable_offset(end);
     *server.aof.core.lock() = Some(core);
     Ok(())
@@ -344,6 +357,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
         core.drain(server)?;
         core.writer.rotate(None)?;
         server.log.forget_db();
+        core.pending = select_of_stream(server);
         Ok(())
     };
     let create = |&(): &()| {

@@ -180,16 +180,16 @@ pub fn take<W: Write, T>(
 ) -> io::Result<(W, T)> {
     let settings = server.settings();
     let collector = Collector::new(shape.version, settings.rdb_compression);
-    let (id, begun, offset) = {
+    let (id, begun, at) = {
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
-        (id, begun, server.log.end())
+        (id, begun, StreamPlace::now(server))
     };
     let result = (|| {
         let mut writer = Writer::new(out(&begun)?, shape.version, settings.rdb_checksum)?;
-        writer.saved_by(&saved_by(server, shape, offset))?;
+        writer.saved_by(&saved_by(server, shape, at))?;
         let mut db = None;
         let mut failed = None;
         server.keyspace.walk_snapshot(id, || match collector.drain(&mut writer, &mut db) {
@@ -211,8 +211,27 @@ pub fn take<W: Write, T>(
     result.map(|out| (out, begun))
 }
 
-fn saved_by(server: &Server, shape: &Shape, offset: u64) -> SavedBy {
-    let replication = ReplicationInfo { id: server.replication.history().replid, offset, stream_db: 0 };
+/// Where in the stream a snapshot was taken.
+#[derive(Clone, Copy)]
+struct StreamPlace {
+    offset: u64,
+    /// The database of what comes next, where that does not say so itself: our own writes do, our master's
+    /// need not.
+    db: usize,
+}
+
+impl StreamPlace {
+    /// With the world at rest.
+    fn now(server: &Server) -> StreamPlace {
+        let replication = &server.replication;
+        let db = if replication.is_replica() { replication.stream_db.load(Ordering::Relaxed) } else { 0 };
+        StreamPlace { offset: server.log.end(), db }
+    }
+}
+
+fn saved_by(server: &Server, shape: &Shape, at: StreamPlace) -> SavedBy {
+    let id = server.replication.history().replid;
+    let replication = ReplicationInfo { id, offset: at.offset, stream_db: at.db as i64 };
     SavedBy {
         ctime_s: clock::now_ms() / 1000,
         used_memory_bytes: crate::memory::used_bytes(),
@@ -231,7 +250,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let changes = server.changes();
     let result = write_atomically(&path, |file| {
         let mut writer = Writer::new(file, ON_DISK.version, settings.rdb_checksum)?;
-        writer.saved_by(&saved_by(server, &ON_DISK, server.log.end()))?;
+        writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
         let mut current = None;
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
@@ -414,6 +433,8 @@ pub struct Filler<'s> {
     /// What the file says of the history it belongs to.
     pub repl_id: Option<String>,
     pub repl_offset: Option<u64>,
+    /// The database of what comes after it in the stream.
+    pub stream_db: usize,
 }
 
 impl<'s> Filler<'s> {
@@ -426,6 +447,7 @@ impl<'s> Filler<'s> {
             expired: 0,
             repl_id: None,
             repl_offset: None,
+            stream_db: 0,
         }
     }
 }
@@ -458,6 +480,10 @@ impl Sink for Filler<'_> {
         match name {
             b"repl-id" => self.repl_id = Some(text),
             b"repl-offset" => self.repl_offset = text.parse().ok(),
+            b"repl-stream-db" => {
+                let db = text.parse().ok().filter(|&db| self.server.keyspace.db(db).is_some());
+                self.stream_db = db.unwrap_or(0);
+            }
             _ => {}
         }
         Ok(())
@@ -471,11 +497,13 @@ pub fn read_options(server: &Server) -> ReadOptions {
     ReadOptions { limits, verify_checksum: settings.rdb_checksum, ..ReadOptions::default() }
 }
 
-/// Replaces the dataset by that of an RDB file. The server must be loading.
-pub fn load_file(server: &Server, path: &Path) -> Result<LoadReport, String> {
+/// Replaces the dataset by that of an RDB file. The server must be loading. Returns the database of what comes
+/// after it in the stream, too.
+pub fn load_file(server: &Server, path: &Path) -> Result<(LoadReport, usize), String> {
     flush(server);
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
     let mut filler = Filler::new(server);
-    persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())
+    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
+    Ok((report, filler.stream_db))
 }

@@ -27,7 +27,7 @@ fn load_dump(server: &Arc<Server>, path: &Path) -> Result<(), String> {
         return Ok(());
     }
     let started = crate::clock::monotonic();
-    let report = snapshot::load_file(server, path).map_err(|error| {
+    let (report, _) = snapshot::load_file(server, path).map_err(|error| {
         format!("Fatal error loading the DB, check server logs. {}: {error}", path.display())
     })?;
     log::notice(&format!(

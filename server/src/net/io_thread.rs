@@ -352,7 +352,7 @@ impl IoThread {
     /// Our master's stream is passed on to our own replicas and the AOF as it came.
     fn applied(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, bytes: &[u8]) {
         if let Some(master) = &mut conn.master {
-            master.applied(turn.server, bytes, conn.session.multi.is_some());
+            master.applied(turn.server, bytes, conn.session.db, conn.session.multi.is_some());
             // A master gets no replies, except what it asked for.
             if !master.take_reply_wanted() {
                 self.out.clear();

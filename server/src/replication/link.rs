@@ -31,13 +31,16 @@ pub struct MasterLink {
 }
 
 impl MasterLink {
-    /// These bytes of the stream were applied.
-    pub fn applied(&mut self, server: &Server, bytes: &[u8], in_transaction: bool) {
+    /// These bytes of the stream were applied; after them it is in database `db`.
+    pub fn applied(&mut self, server: &Server, bytes: &[u8], db: usize, in_transaction: bool) {
         server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
         if in_transaction {
             // Nobody may resume in the middle of a transaction.
             self.held.extend_from_slice(bytes);
-        } else if self.held.is_empty() {
+            return;
+        }
+        server.replication.stream_db.store(db, Ordering::Relaxed);
+        if self.held.is_empty() {
             server.log.append_stream(bytes);
         } else {
             self.held.extend_from_slice(bytes);
@@ -329,12 +332,12 @@ impl Dial<'_> {
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = crate::snapshot::load_file(server, file);
         let _world = server.gate.stop_world();
-        if loaded.is_ok() {
+        if let Ok((_, stream_db)) = loaded {
             *server.replication.history.lock() =
                 super::History { replid, replid2: "0".repeat(40), second_offset: -1 };
             server.log.set_active(true);
             server.log.restart_at(offset);
-            server.replication.stream_db.store(0, Ordering::Relaxed);
+            server.replication.stream_db.store(stream_db, Ordering::Relaxed);
             log::notice("MASTER <-> REPLICA sync: Finished with success");
         } else {
             // Half a dataset is none.

@@ -47,7 +47,7 @@ pub struct Replication {
     pub syncing: AtomicBool,
     /// Something was received from the present master at least once.
     pub ever_synced: AtomicBool,
-    /// The database the stream was in when the link broke.
+    /// The database that the master's stream is in, or was in when the link broke.
     pub stream_db: AtomicUsize,
 }
 
