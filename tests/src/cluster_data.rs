@@ -1,6 +1,6 @@
 //! Datasets: keys of every type, and what a server holds, read back key by key.
 
-use crate::cluster::text;
+use crate::cluster::{Cluster, text};
 use crate::resp::{Client, Value};
 use std::collections::BTreeMap;
 
@@ -74,6 +74,12 @@ pub fn dataset(client: &mut Client) -> Dataset {
         all.insert(key, (kind, value, expires_ms));
     }
     all
+}
+
+/// Reads back all keys of a cluster from its masters.
+pub fn cluster_dataset(cluster: &Cluster) -> Dataset {
+    let masters = cluster.running().filter(|node| node.is_master());
+    masters.flat_map(|node| dataset(&mut node.client())).collect()
 }
 
 /// Members, or fields with their values, in an order of ours.

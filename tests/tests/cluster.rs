@@ -1,7 +1,7 @@
 //! A cluster of six nodes of ours: forming, redirects, coverage, resharding, failovers.
 
 use balas_tests::cluster::{Cluster, Kind, Node, SOON, redis_cli, wait_until};
-use balas_tests::cluster_data::{Dataset, dataset, fill};
+use balas_tests::cluster_data::{cluster_dataset, dataset, fill};
 use balas_tests::cluster_load::{Acknowledged, Load, Router, missing};
 use balas_tests::resp::Value;
 use std::time::Duration;
@@ -195,18 +195,12 @@ fn move_slot(slot: u16, from: &Node, to: &Node) {
     from.ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &to.id()]);
 }
 
-/// All keys of the cluster's masters.
-fn whole(cluster: &Cluster) -> Dataset {
-    let masters = cluster.running().filter(|node| node.is_master());
-    masters.flat_map(|node| dataset(&mut node.client())).collect()
-}
-
 #[test]
 fn nothing_is_lost_while_slots_move_under_load() {
     let cluster = Cluster::of_six(&[]);
     let mut router = Router::new(cluster.ports());
     fill("kept", 5, |key, argv| router.call(key, argv).expect("written"));
-    let before = whole(&cluster);
+    let before = cluster_dataset(&cluster);
     assert_eq!(before.len(), 5 * 14);
 
     let load = Load::start(cluster.ports(), "load", Acknowledged::ByReply);
@@ -243,7 +237,7 @@ fn nothing_is_lost_while_slots_move_under_load() {
     assert_eq!(done.failed, 0);
     assert!(done.moved > 0, "the load met slots that had moved");
     assert_eq!(missing(&cluster, &done.writes), Vec::<String>::new());
-    let mut after = whole(&cluster);
+    let mut after = cluster_dataset(&cluster);
     after.retain(|key, _| !key.starts_with("load:"));
     balas_tests::cluster_data::assert_same_but_late("keys that moved", &before, &after);
     for n in 0..3 {

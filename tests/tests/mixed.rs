@@ -1,7 +1,7 @@
 //! A cluster of our nodes and stock ones, each master and replica of the other kind.
 
 use balas_tests::cluster::{Cluster, Kind, SOON, now, redis_cli, wait_until};
-use balas_tests::cluster_data::{Dataset, assert_same, assert_same_but_late, dataset, fill};
+use balas_tests::cluster_data::{assert_same, assert_same_but_late, cluster_dataset, dataset, fill};
 use balas_tests::cluster_load::{Acknowledged, Load, Router, missing};
 use std::time::Duration;
 
@@ -31,11 +31,6 @@ fn replica_of(cluster: &Cluster, master: usize) -> usize {
     (0..cluster.nodes.len()).find(follows).expect("it has a replica")
 }
 
-fn whole(cluster: &Cluster) -> Dataset {
-    let masters = cluster.running().filter(|node| node.is_master());
-    masters.flat_map(|node| dataset(&mut node.client())).collect()
-}
-
 fn assert_replicas_agree(cluster: &Cluster) {
     for replica in cluster.running().filter(|node| !node.is_master()) {
         let id = replica.myself().master;
@@ -53,7 +48,7 @@ fn a_replica_of_the_other_kind_takes_over() {
     let mut cluster = mixed();
     let mut router = Router::new(cluster.ports());
     fill("kept", 12, |key, argv| router.call(key, argv).expect("written"));
-    let before = whole(&cluster);
+    let before = cluster_dataset(&cluster);
     assert_replicas_agree(&cluster);
     // One of ours, then a stock one.
     for master in [0, 1] {
@@ -78,7 +73,7 @@ fn a_replica_of_the_other_kind_takes_over() {
         cluster.wait_promoted(master, Duration::from_secs(8));
         cluster.wait_ok();
     }
-    let mut after = whole(&cluster);
+    let mut after = cluster_dataset(&cluster);
     after.retain(|key, _| !key.starts_with("load"));
     assert_same_but_late("after failovers", &before, &after);
     assert_replicas_agree(&cluster);
@@ -89,7 +84,7 @@ fn slots_move_both_ways_with_their_keys() {
     let cluster = mixed();
     let mut router = Router::new(cluster.ports());
     fill("kept", 150, |key, argv| router.call(key, argv).expect("written"));
-    let before = whole(&cluster);
+    let before = cluster_dataset(&cluster);
     let load = Load::start(cluster.ports(), "load", Acknowledged::ByReply);
     for (from, to) in [(0, 1), (1, 2)] {
         let slots = if from == 0 { "700" } else { "1000" };
@@ -112,7 +107,7 @@ fn slots_move_both_ways_with_their_keys() {
     let done = load.stop();
     assert_eq!((done.lost, done.failed), (Vec::new(), 0));
     assert_eq!(missing(&cluster, &done.writes), Vec::<String>::new());
-    let mut after = whole(&cluster);
+    let mut after = cluster_dataset(&cluster);
     after.retain(|key, _| !key.starts_with("load"));
     assert_same_but_late("after reshards", &before, &after);
     assert_replicas_agree(&cluster);

@@ -1,7 +1,7 @@
 //! Stock's redis-cli and redis-benchmark, unmodified, at a cluster of ours.
 
 use balas_tests::cluster::{Cluster, Kind, SOON, redis_cli, try_redis_cli, wait_until};
-use balas_tests::cluster_data::{Dataset, assert_same_but_late, dataset, fill};
+use balas_tests::cluster_data::{Dataset, assert_same_but_late, cluster_dataset, fill};
 use balas_tests::cluster_load::Router;
 use std::process::{Command, Stdio};
 
@@ -10,14 +10,9 @@ fn filled(kinds: &[Kind], prefix: &str) -> (Cluster, Dataset) {
     cluster.create(1);
     let mut router = Router::new(cluster.ports());
     fill(prefix, 20, |key, argv| router.call(key, argv).expect("written"));
-    let keys = whole(&cluster);
+    let keys = cluster_dataset(&cluster);
     assert_eq!(keys.len(), 20 * 14);
     (cluster, keys)
-}
-
-fn whole(cluster: &Cluster) -> Dataset {
-    let masters = cluster.running().filter(|node| node.is_master());
-    masters.flat_map(|node| dataset(&mut node.client())).collect()
 }
 
 fn assert_in_order(cluster: &Cluster, node: usize) {
@@ -102,7 +97,7 @@ fn slots_and_nodes_come_and_go() {
     ]);
     cluster.wait_ok();
     assert_eq!(slots_of(&cluster, 6), 300);
-    assert_same_but_late("resharded", &keys, &whole(&cluster));
+    assert_same_but_late("resharded", &keys, &cluster_dataset(&cluster));
 
     // A share of the slots by weight: 1024 for the new one, 5120 for each of the others.
     let weight = format!("{seventh}=0.2");
@@ -111,7 +106,7 @@ fn slots_and_nodes_come_and_go() {
     let shares: Vec<i64> = [0, 1, 2, 6].iter().map(|&node| slots_of(&cluster, node)).collect();
     assert!(shares[..3].iter().all(|share| (5100..5140).contains(share)), "{shares:?}");
     assert!((1000..1050).contains(&shares[3]), "{shares:?}");
-    assert_same_but_late("rebalanced", &keys, &whole(&cluster));
+    assert_same_but_late("rebalanced", &keys, &cluster_dataset(&cluster));
     assert_in_order(&cluster, 3);
 
     // Away with its slots first: a node that has any is not let go.
@@ -126,7 +121,7 @@ fn slots_and_nodes_come_and_go() {
     cluster.nodes.truncate(6);
     cluster_knows(&cluster, 6);
     cluster.wait_ok();
-    assert_same_but_late("without them", &keys, &whole(&cluster));
+    assert_same_but_late("without them", &keys, &cluster_dataset(&cluster));
     assert_in_order(&cluster, 5);
 }
 
@@ -161,7 +156,7 @@ fn fix_closes_open_slots_and_covers_lost_ones() {
     fix();
     cluster.wait_ok();
     assert_in_order(&cluster, 2);
-    assert_same_but_late("fixed", &keys, &whole(&cluster));
+    assert_same_but_late("fixed", &keys, &cluster_dataset(&cluster));
 
     // Slots that nobody has.
     for node in &cluster.nodes {

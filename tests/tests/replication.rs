@@ -157,6 +157,29 @@ fn replicas_of_replicas_have_the_same_stream() {
     }
 }
 
+/// A master says once which database its stream is in; who joins a replica of it in between is told by the
+/// snapshot.
+#[test]
+fn who_joins_down_the_chain_knows_the_database_of_the_stream() {
+    for kinds in
+        [[Kind::Balas, Kind::Stock, Kind::Balas], [Kind::Stock, Kind::Balas, Kind::Stock], [Kind::Balas; 3]]
+    {
+        let [first, second, third] = kinds.map(start);
+        follow(&second, first.port);
+        wait_until("the replica is in step", SOON, || is_in_step(&first, &second));
+        let mut client = first.client();
+        client.call(&["SELECT", "3"]).expect("answered");
+        client.call(&["SET", "before", "1"]).expect("answered");
+        wait_until("the replica is in step", SOON, || is_in_step(&first, &second));
+        follow(&third, second.port);
+        wait_until("the last is in step", SOON, || is_in_step(&first, &third));
+        client.call(&["SET", "after", "1"]).expect("answered");
+        assert_replicates(&first, &second);
+        wait_until("the last is in step", SOON, || is_in_step(&first, &third));
+        assert_eq!(first.ask(&["DEBUG", "DIGEST"]), third.ask(&["DEBUG", "DIGEST"]), "{kinds:?}");
+    }
+}
+
 #[test]
 fn siblings_go_on_with_whoever_is_promoted() {
     // The master, who is promoted, and their sibling.

@@ -174,9 +174,9 @@ fn a_rewrite_under_load_loses_nothing() {
 /// The AOF of a replica begins with what its master sent, not with what it had before.
 #[test]
 fn the_aof_of_a_replica_has_what_came_by_a_full_sync() {
-    let master = Node::start(Kind::Stock, &[]);
+    let master = Node::start(Kind::Stock, &["enable-debug-command yes"]);
     fill_server(&mut master.client(), "kept", 10);
-    let mut replica = Node::start(Kind::Balas, &AOF);
+    let mut replica = Node::start(Kind::Balas, &[AOF[0], AOF[1], "enable-debug-command yes"]);
     fill_server(&mut replica.client(), "stale", 2);
     replica.ok(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
     wait_until("the link is up", SOON, || replica.field("replication", "master_link_status") == "up");
@@ -188,9 +188,21 @@ fn the_aof_of_a_replica_has_what_came_by_a_full_sync() {
     master.ok(&["SET", "very last", "of the stream"]);
     wait_on_disk(&replica, "of the stream");
     wait_until("it has come", SOON, || replica.ask(&["GET", "very last"]) == "of the stream");
+    // A file that begins while the stream is in another database.
+    let mut other = master.client();
+    other.call(&["SELECT", "3"]).expect("answered");
+    other.call(&["SET", "in three", "before"]).expect("answered");
+    wait_on_disk(&replica, "before");
+    let rewrites = replica.number("persistence", "aof_rewrites");
+    start_rewrite(&replica);
+    wait_until("it is rewritten", SOON, || replica.number("persistence", "aof_rewrites") > rewrites);
+    other.call(&["SET", "in three", "and after"]).expect("answered");
+    wait_on_disk(&replica, "and after");
+    let digest = master.ask(&["DEBUG", "DIGEST"]);
     // Alone, it has only its own file to know from.
     replica.kill();
     replica.restart();
     assert!(replica.is_master(), "REPLICAOF was not written to the configuration");
     assert_same("the replica's own", &dataset(&mut master.client()), &dataset(&mut replica.client()));
+    assert_eq!(replica.ask(&["DEBUG", "DIGEST"]), digest);
 }
