@@ -118,7 +118,7 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
     if let Some(side) = slot.side() {
         server.watches.touch(side, key);
     }
-    if server.log.is_active() {
+    if server.log.is_active() && !server.replication.is_replica() {
         let mut del = Vec::with_capacity(key.len() + 32);
         protocol::reply::write_command(&mut del, [&b"DEL"[..], key].into_iter());
         server.log.append(db, db, &del);

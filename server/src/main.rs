@@ -16,7 +16,19 @@ fn main() -> ExitCode {
             args.insert(0, role.to_owned());
             admin::run(&args)
         }
+        "check-rdb" => checked(process::check_rdb(&args)),
+        "check-aof" => checked(process::check_aof(&args)),
         role => not_yet(role),
+    }
+}
+
+fn checked(code: std::io::Result<i32>) -> ExitCode {
+    match code {
+        Ok(code) => ExitCode::from(code as u8),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 

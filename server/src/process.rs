@@ -145,3 +145,15 @@ fn ready(settings: &crate::config::Settings) {
     }
     supervised::notify("STATUS=Ready to accept connections\nREADY=1\n");
 }
+
+/// `redis-check-rdb`. Returns its exit code.
+pub fn check_rdb(args: &[String]) -> io::Result<i32> {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    persistence::check::check_rdb_command("redis-check-rdb", args, crate::REDIS_VERSION, clock::now_ms(), &mut out, &mut err)
+}
+
+/// `redis-check-aof`. Returns its exit code.
+pub fn check_aof(args: &[String]) -> io::Result<i32> {
+    let (mut input, mut out) = (io::stdin().lock(), io::stdout().lock());
+    persistence::check::check_aof_command("redis-check-aof", args, clock::now_ms(), &mut input, &mut out)
+}

@@ -228,9 +228,6 @@ impl Server {
         if new.appendonly != old.appendonly {
             crate::aof::switch(self, new.appendonly);
         }
-        if let Some(cluster) = &self.cluster {
-            cluster.reconfigure(new);
-        }
         if new.repl_backlog_bytes != old.repl_backlog_bytes {
             self.log.set_backlog_bytes(new.repl_backlog_bytes);
         }

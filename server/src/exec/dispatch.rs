@@ -178,7 +178,8 @@ impl Executor {
         world: Option<&mut dyn AtRest>,
     ) -> Outcome {
         let rules = rules(batch, session, command);
-        let logged = batch.logged && !session.is_obeyed();
+        // A replica's log is its master's stream, and nothing else.
+        let logged = batch.logged && !session.is_obeyed() && !batch.role_is_replica;
         let effects = Effects::new(std::mem::take(&mut self.stream), logged);
         let at_rest = world.is_some();
         let mut keys = Keys::new(&self.server, &mut self.rng, session.db, at_rest, rules, effects);

@@ -3,6 +3,7 @@
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
 use super::mailbox::{Mail, Mailbox};
 use crate::clock;
+use crate::config::BufferLimit;
 use crate::exec::cx::Wait;
 use crate::exec::{Batch, Executor, Outcome, SessionFlags};
 use crate::gate::World;
@@ -391,18 +392,8 @@ impl IoThread {
 
     fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
         let settings = &turn.batch.settings;
-        let limit =
-            if conn.feed.is_some() { settings.buffer_limit_replica } else { settings.buffer_limit_normal };
-        let (bytes, now_ms) = (conn.output.len() as u64, turn.batch.now_ms);
-        if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
-            return true;
-        }
-        if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
-            conn.soft_limit_since_ms = None;
-            return false;
-        }
-        let since = *conn.soft_limit_since_ms.get_or_insert(now_ms);
-        now_ms - since > limit.soft_seconds as i64 * 1000
+        let limit = if conn.feed.is_some() { &settings.buffer_limit_replica } else { &settings.buffer_limit_normal };
+        over(limit, conn.output.len() as u64, turn.batch.now_ms, &mut conn.soft_limit_since_ms)
     }
 
     /// Sends replies that waited for the log to be durable.
@@ -431,6 +422,22 @@ impl IoThread {
     fn feed(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
         let Some(feed) = &conn.feed else { return Ok(()) };
         let (Some(cursor), FeedState::Online) = (&feed.cursor, feed.state) else { return Ok(()) };
+        let behind_bytes = turn.server.log.end().saturating_sub(cursor.get());
+        if over(
+            &turn.batch.settings.buffer_limit_replica,
+            behind_bytes.saturating_sub(turn.batch.settings.repl_backlog_bytes),
+            turn.batch.now_ms,
+            &mut conn.soft_limit_since_ms,
+        ) {
+            // The log may not grow without bound for one replica; it comes back with a full sync.
+            crate::log::warning(&format!(
+                "Replica {} is {behind_bytes} bytes behind and is disconnected \
+                 (client-output-buffer-limit replica, repl-backlog-size)",
+                conn.session.peer
+            ));
+            self.executor.stats.output_limit_disconnections.add(1);
+            return Err(Closed);
+        }
         // What the socket does not take stays in the log, not in a buffer of its own.
         while conn.output.is_empty() {
             let moved = turn.server.log.read(cursor, FEED_BYTES, &mut conn.output);
@@ -488,6 +495,18 @@ impl IoThread {
             Wait::Unpaused => !turn.server.are_writes_paused(),
         }
     }
+}
+
+/// Whether so many bytes on their way to a client are too many, at once or for too long.
+fn over(limit: &BufferLimit, bytes: u64, now_ms: i64, soft_since_ms: &mut Option<i64>) -> bool {
+    if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
+        return true;
+    }
+    if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
+        *soft_since_ms = None;
+        return false;
+    }
+    now_ms - *soft_since_ms.get_or_insert(now_ms) > limit.soft_seconds as i64 * 1000
 }
 
 /// The reply to a client that cannot be taken.
