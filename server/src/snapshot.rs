@@ -375,14 +375,14 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
         out.flush()?;
     }
     let mut world = server.gate.stop_world();
-    let feed = world
-        .threads
-        .iter_mut()
-        .find_map(|thread| thread.get_mut(client))
-        .and_then(|conn| conn.feed.as_mut());
-    if let Some(feed) = feed {
-        feed.state = FeedState::Online;
-        server.replication.set_online(client);
+    let conn = world.threads.iter_mut().find_map(|thread| thread.get_mut(client));
+    if let Some(feed) = conn.and_then(|conn| conn.feed.as_mut()) {
+        if job.framed {
+            feed.state = FeedState::Online;
+            server.replication.set_online(client);
+        } else {
+            feed.state = FeedState::Marked;
+        }
         log::notice("Synchronization with replica succeeded");
         server.post_all(|| Mail::LogMoved);
     }

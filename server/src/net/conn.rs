@@ -87,6 +87,9 @@ pub struct Feed {
 pub enum FeedState {
     /// A snapshot is being sent by a helper; the log waits at the cursor.
     Snapshot,
+    /// It has the snapshot up to the mark. A stock replica looks for the mark at the end of what it has read, so
+    /// nothing may follow before it has acknowledged.
+    Marked,
     /// It is sent what is written.
     Online,
 }

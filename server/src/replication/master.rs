@@ -48,6 +48,10 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
             let now_ms = clock::now_ms();
             if let Some(feed) = &mut conn.feed {
                 feed.acked_offset = feed.acked_offset.max(offset);
+                if feed.state == FeedState::Marked {
+                    feed.state = FeedState::Online;
+                    server.replication.set_online(conn.session.id);
+                }
             }
             server.replication.acked(conn.session.id, offset, now_ms);
             // Whoever waits for acknowledgements may be on any thread.
