@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use crate::exec::Session;
-use crate::exec::dispatch::{call, collect_places};
+use crate::exec::dispatch::{Timer, call, collect_places};
 use crate::exec::session::Multi;
 use crate::server::Server;
 use protocol::Slot;
@@ -50,11 +50,12 @@ fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.in_transaction = true;
     cx.reply.array(multi.queue.len());
     let outer = cx.command;
-    let mut mark = crate::clock::monotonic();
+    let mut timer = Timer::start();
     for (command, args) in &multi.queue {
         cx.command = command;
-        call(cx, command, args.as_argv(), &mut mark);
+        call(cx, command, args.as_argv(), &mut timer);
     }
+    timer.end_run(cx.stats);
     cx.command = outer;
     // What is logged is what the commands logged, not EXEC.
     cx.keys.effects.keep_out_of_log();

@@ -133,6 +133,7 @@ impl IoThread {
             if !self.waiting.is_empty() {
                 self.look_after_waiting(&mut turn);
             }
+            self.executor.end_batch();
             let grown = server.log.end() != log_end;
             if grown && server.replication.has_replicas() {
                 server.post_all_but(self.index, || Mail::LogMoved);
