@@ -30,6 +30,7 @@ mod replication;
 mod server;
 mod set;
 mod set_algebra;
+mod stream;
 mod string;
 pub mod transactions;
 mod zset;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    stream::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
     zset::COMMANDS,
