@@ -104,6 +104,8 @@ pub(super) fn xgroup_destroy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let destroyed = cx.keys.typed_mut::<StreamValue>(key)?.ok_or(NO_KEY)?.destroy_group(name);
     if destroyed {
         noted(cx, key, "xgroup-destroy");
+        // Who waits to read for the group is told that it is gone.
+        cx.keys.wake(key);
     }
     cx.reply.integer(i64::from(destroyed));
     Ok(())

@@ -3,13 +3,16 @@
 use super::group::see_consumer;
 use super::log::{self, Owned};
 use super::*;
+use crate::blocking::Blocked;
+use crate::exec::cx::Wait;
 use protocol::Resp;
 
 /// What is to be read, and how.
 struct Query<'a> {
     /// Entries of each stream, at most; 0 is no limit.
     count: usize,
-    block: bool,
+    /// How long to wait for something to read; 0 is for ever.
+    block_ms: Option<i64>,
     /// What is delivered becomes pending.
     ack: bool,
     reader: Option<Reader<'a>>,
@@ -24,20 +27,16 @@ struct Reader<'a> {
     consumer: &'a [u8],
 }
 
-/// The reply to BLOCK where there is nothing to read.
-const NO_BLOCKING: ReplyError =
-    ReplyError::fixed("ERR BLOCK is not supported by this server: read again without it, later");
-
 /// What XREADGROUP's `>` is kept as, and taken for: what the group has not had.
 const NEW: StreamId = StreamId::MAX;
 
 impl<'a> Query<'a> {
     fn parse(args: &mut Args<'a>, name: &str, is_group: bool, now_ms: i64) -> Result<Query<'a>, ReplyError> {
-        let mut query = Query { count: 0, block: false, ack: true, reader: None, keys: vec![], ids: vec![] };
+        let mut query =
+            Query { count: 0, block_ms: None, ack: true, reader: None, keys: vec![], ids: vec![] };
         loop {
             if option(args, "BLOCK") {
-                check_timeout(args, now_ms)?;
-                query.block = true;
+                query.block_ms = Some(timeout_ms(args, now_ms)?);
             } else if option(args, "COUNT") {
                 query.count = args.i64()?.max(0) as usize;
             } else if args.left() >= 2 && args.flag("STREAMS") {
@@ -89,12 +88,12 @@ fn group_only(option: &str) -> ReplyError {
 }
 
 /// A time to wait, in milliseconds.
-fn check_timeout(args: &mut Args<'_>, now_ms: i64) -> Done {
+fn timeout_ms(args: &mut Args<'_>, now_ms: i64) -> Result<i64, ReplyError> {
     let timeout_ms = args.i64_in(i64::MIN..=i64::MAX, ReplyError::TIMEOUT_NOT_INTEGER)?;
     if timeout_ms < 0 {
         return Err(ReplyError::TIMEOUT_NEGATIVE);
     }
-    timeout_ms.checked_add(now_ms).map(|_| ()).ok_or(ReplyError::TIMEOUT_OUT_OF_RANGE)
+    timeout_ms.checked_add(now_ms).map(|_| timeout_ms).ok_or(ReplyError::TIMEOUT_OUT_OF_RANGE)
 }
 
 /// The entry behind which reading of a stream is to begin, after a look at whether that can be.
@@ -130,15 +129,14 @@ fn position(
 
 fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     let query = Query::parse(args, cx.name(), is_group, cx.now_ms)?;
-    let mut after = Vec::with_capacity(query.keys.len());
-    for (key, text) in query.keys.iter().zip(&query.ids) {
-        after.push(position(cx, key, query.reader, text)?);
-    }
+    let after = positions(cx, &query)?;
     let start = cx.reply.out.len();
     let mut served = 0;
-    for (key, after) in query.keys.iter().zip(after) {
+    for (key, &after) in query.keys.iter().zip(&after) {
         let found = match query.reader {
             Some(reader) => serve_group(cx, key, reader, after, &query)?,
+            // Who waits does not mind what else becomes of the key.
+            None if cx.session.blocked.is_some() => serve(cx, key, after, query.count).unwrap_or(false),
             None => serve(cx, key, after, query.count)?,
         };
         served += usize::from(found);
@@ -146,14 +144,50 @@ fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     // What was delivered has been logged as such.
     cx.keys.effects.keep_out_of_log();
     match served {
-        0 if query.block && !cx.in_transaction => return Err(NO_BLOCKING),
-        0 => cx.reply.null_array(),
+        0 => wait(cx, &query, after),
         _ => put_head(&mut cx.reply, start, |reply| match reply.resp {
             Resp::V2 => reply.array(served),
             Resp::V3 => reply.map(served),
         }),
     }
     Ok(())
+}
+
+/// Where reading of each stream begins. A command that has waited goes on where it was: `$` means what it meant.
+fn positions(cx: &mut Cx<'_>, query: &Query<'_>) -> Result<Vec<StreamId>, ReplyError> {
+    if let Some(blocked) = &mut cx.session.blocked {
+        if let Some(refusal) = blocked.refusal.take() {
+            return Err(refusal);
+        }
+        if query.reader.is_none() {
+            return Ok(blocked.after.clone());
+        }
+    }
+    let each = query.keys.iter().zip(&query.ids);
+    each.map(|(key, text)| position(cx, key, query.reader, text)).collect()
+}
+
+/// There is nothing to read: waits, if that is wanted and possible.
+fn wait(cx: &mut Cx<'_>, query: &Query<'_>, after: Vec<StreamId>) {
+    let Some(block_ms) = query.block_ms.filter(|_| !cx.in_transaction) else {
+        return cx.reply.null_array();
+    };
+    match &cx.session.blocked {
+        Some(blocked) if blocked.is_over(cx.now_ms) => return cx.reply.null_array(),
+        Some(_) => {}
+        None => {
+            let (db, client) = (cx.session.db, cx.session.id);
+            let mut keys = Vec::with_capacity(query.keys.len());
+            for &key in &query.keys {
+                if cx.keys.block(key, client) {
+                    keys.push((db, key.into()));
+                }
+            }
+            let deadline_ms = (block_ms > 0).then(|| cx.now_ms + block_ms);
+            cx.session.blocked = Some(Box::new(Blocked { deadline_ms, keys, after, refusal: None }));
+        }
+    }
+    cx.wait = Some(Wait::Key);
 }
 
 /// Begins the part of the reply about one stream.
