@@ -149,7 +149,14 @@ fn ready(settings: &crate::config::Settings) {
 /// `redis-check-rdb`. Returns its exit code.
 pub fn check_rdb(args: &[String]) -> io::Result<i32> {
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
-    persistence::check::check_rdb_command("redis-check-rdb", args, crate::REDIS_VERSION, clock::now_ms(), &mut out, &mut err)
+    persistence::check::check_rdb_command(
+        "redis-check-rdb",
+        args,
+        crate::REDIS_VERSION,
+        clock::now_ms(),
+        &mut out,
+        &mut err,
+    )
 }
 
 /// `redis-check-aof`. Returns its exit code.

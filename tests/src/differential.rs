@@ -262,12 +262,16 @@ impl Pair {
             _ => (&["ZRANGE", "KEY", "0", "-1", "WITHSCORES"], Compare::Exactly),
         };
         let encoding: Compare = if encodings { Compare::Exactly } else { Compare::Kind };
-        let checks: [(&[&str], Compare); 4] = [
+        let mut checks: Vec<(&[&str], Compare)> = vec![
             (&["TYPE", "KEY"], Compare::Exactly),
             (&["OBJECT", "ENCODING", "KEY"], encoding),
             (&["PEXPIRETIME", "KEY"], Compare::Near(10_000)),
             (read, how),
         ];
+        if kind.text() == Some(b"stream") {
+            checks.push((&["XPENDING", "KEY", "g1"], Compare::Exactly));
+            checks.push((&["XPENDING", "KEY", "g2"], Compare::Exactly));
+        }
         for (words, how) in checks {
             let argv = command(words);
             let (stock, balas) = self.both(&argv);

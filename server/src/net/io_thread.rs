@@ -411,7 +411,8 @@ impl IoThread {
 
     fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
         let settings = &turn.batch.settings;
-        let limit = if conn.feed.is_some() { &settings.buffer_limit_replica } else { &settings.buffer_limit_normal };
+        let limit =
+            if conn.feed.is_some() { &settings.buffer_limit_replica } else { &settings.buffer_limit_normal };
         over(limit, conn.output.len() as u64, turn.batch.now_ms, &mut conn.soft_limit_since_ms)
     }
 
