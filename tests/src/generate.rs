@@ -212,6 +212,7 @@ const STREAMS: Family = Family {
 const DESTRUCTION: Family = Family {
     letter: 't',
     templates: &[
+        ("XADD <key> 18446744073709551615-18446744073709551615 a b", EXACT),
         ("XGROUP DESTROY <key> <group>", EXACT),
         ("XDEL <key> ( <id> )+", EXACT),
         ("DEL <key>", EXACT),
@@ -468,7 +469,7 @@ impl Generator {
     fn id(&mut self) -> String {
         let ms = self.newest_ms - self.rng.u64(..60);
         match self.rng.u32(..12) {
-            0 => self.pick(&["0", "0-0", "0-1", "18446744073709551615-18446744073709551615"]).into(),
+            0 => self.pick(&["0", "0-0", "0-1"]).into(),
             1 => format!("{ms}-2"),
             2..=5 => format!("{ms}-1"),
             6 | 7 => format!("{ms}"),
