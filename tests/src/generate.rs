@@ -52,6 +52,16 @@ const STRINGS: Family = Family {
         ("MSETNX ( <key> <string> )+", EXACT),
         ("SETRANGE <key> <offset> <string>", EXACT),
         ("GETRANGE|SUBSTR <key> <int> <int>", EXACT),
+        ("SETBIT <key> <offset> 0|1|1", EXACT),
+        ("GETBIT <key> <offset>", EXACT),
+        ("BITCOUNT <key> [ <int> <int> ]", EXACT),
+        ("BITCOUNT <key> <int> <int> BIT|BYTE", EXACT),
+        ("BITPOS <key> 0|1 [ <int> ]", EXACT),
+        ("BITPOS <key> 0|1 <int> <int> [ BIT|BYTE ]", EXACT),
+        ("BITOP AND|OR|XOR <key> ( <key> )+", EXACT),
+        ("BITOP NOT <key> <key>", EXACT),
+        ("BITFIELD|BITFIELD_RO <key> ( GET <width> <offset> )+", EXACT),
+        ("BITFIELD <key> [ OVERFLOW WRAP|SAT|FAIL ] ( INCRBY|SET <width> <offset> <large> )+", EXACT),
         ("LCS <key> <key> [ LEN ] [ IDX ] [ WITHMATCHLEN ] [ MINMATCHLEN <count> ]", EXACT),
     ],
 };
@@ -415,6 +425,13 @@ impl Generator {
             "consumer" => self.pick(&["alice", "bob", "carol"]).into(),
             // So far apart that time does not matter while the test runs.
             "idle" => self.pick(&["0", "0", "10000000", "100000000"]).into(),
+            "width" => {
+                format!("{}{}", self.pick(&["i", "u"]), self.pick(&["1", "3", "8", "33", "63", "64", "65"]))
+            }
+            "large" => {
+                let shift = self.rng.u32(..64);
+                (self.rng.i64(..) >> shift).to_string()
+            }
             "string" => self.string(),
             "int" => self.rng.i64(-12..=12).to_string(),
             "offset" => self.rng.u32(..80).to_string(),

@@ -11,6 +11,7 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod bitmap;
 mod client;
 mod cluster;
 mod common;
@@ -51,6 +52,7 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    bitmap::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
     config::COMMANDS,
