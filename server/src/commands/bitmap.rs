@@ -90,7 +90,7 @@ fn bit_range(len: usize, start: i64, end: i64, by_bits: bool) -> Option<(u64, u6
     let total = len as i64 * 8 / unit;
     let from_end = |n: i64| if n < 0 { (total + n).max(0) } else { n };
     let (start, end) = (from_end(start), from_end(end).min(total - 1));
-    (start <= end).then_some(((start * unit) as u64, (end * unit + unit - 1) as u64))
+    (start <= end).then(|| ((start * unit) as u64, (end * unit + unit - 1) as u64))
 }
 
 fn count_bits(bytes: &[u8], (first, last): (u64, u64)) -> u64 {
