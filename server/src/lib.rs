@@ -2,6 +2,7 @@
 //! crates below.
 
 mod aof;
+mod blocking;
 mod clients;
 mod clock;
 mod cluster;

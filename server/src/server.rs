@@ -164,6 +164,7 @@ impl Server {
     /// Carries out what a command asked for that concerns its connection.
     #[inline]
     pub fn after_command(self: &Arc<Self>, conn: &mut Conn) {
+        crate::blocking::forget(self, &mut conn.session);
         if let Some(request) = conn.session.request.take() {
             crate::replication::serve_request(self, conn, *request);
         }
@@ -241,6 +242,7 @@ impl Server {
     pub fn connection_closed(self: &Arc<Self>, conn: &mut Conn) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
+        crate::blocking::forget(self, &mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(conn.session.id);
         }

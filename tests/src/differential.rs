@@ -26,6 +26,8 @@ const DIRECTIVES: &[&str] = &[
     "16",
     "--list-max-listpack-size",
     "4",
+    "--stream-node-max-entries",
+    "5",
 ];
 
 /// Every write is logged, and the log read back at the end.
@@ -252,15 +254,24 @@ impl Pair {
             Some(b"list") => (&["LRANGE", "KEY", "0", "-1"], Compare::Exactly),
             Some(b"hash") => (&["HGETALL", "KEY"], Compare::PairsInAnyOrder),
             Some(b"set") => (&["SMEMBERS", "KEY"], Compare::AnyOrder),
+            Some(b"stream") if encodings => {
+                (&["XINFO", "STREAM", "KEY", "FULL", "COUNT", "0"], Compare::ButForTimes)
+            }
+            // How often an entry was read again is not logged, nor how many entries a group has read.
+            Some(b"stream") => (&["XINFO", "STREAM", "KEY"], Compare::ButForTimes),
             _ => (&["ZRANGE", "KEY", "0", "-1", "WITHSCORES"], Compare::Exactly),
         };
         let encoding: Compare = if encodings { Compare::Exactly } else { Compare::Kind };
-        let checks: [(&[&str], Compare); 4] = [
+        let mut checks: Vec<(&[&str], Compare)> = vec![
             (&["TYPE", "KEY"], Compare::Exactly),
             (&["OBJECT", "ENCODING", "KEY"], encoding),
             (&["PEXPIRETIME", "KEY"], Compare::Near(10_000)),
             (read, how),
         ];
+        if kind.text() == Some(b"stream") {
+            checks.push((&["XPENDING", "KEY", "g1"], Compare::Exactly));
+            checks.push((&["XPENDING", "KEY", "g2"], Compare::Exactly));
+        }
         for (words, how) in checks {
             let argv = command(words);
             let (stock, balas) = self.both(&argv);

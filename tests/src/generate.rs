@@ -52,6 +52,16 @@ const STRINGS: Family = Family {
         ("MSETNX ( <key> <string> )+", EXACT),
         ("SETRANGE <key> <offset> <string>", EXACT),
         ("GETRANGE|SUBSTR <key> <int> <int>", EXACT),
+        ("SETBIT <key> <offset> 0|1|1", EXACT),
+        ("GETBIT <key> <offset>", EXACT),
+        ("BITCOUNT <key> [ <int> <int> ]", EXACT),
+        ("BITCOUNT <key> <int> <int> BIT|BYTE", EXACT),
+        ("BITPOS <key> 0|1 [ <int> ]", EXACT),
+        ("BITPOS <key> 0|1 <int> <int> [ BIT|BYTE ]", EXACT),
+        ("BITOP AND|OR|XOR <key> ( <key> )+", EXACT),
+        ("BITOP NOT <key> <key>", EXACT),
+        ("BITFIELD|BITFIELD_RO <key> ( GET <width> <offset> )+", EXACT),
+        ("BITFIELD <key> [ OVERFLOW WRAP|SAT|FAIL ] ( INCRBY|SET <width> <offset> <large> )+", EXACT),
         ("LCS <key> <key> [ LEN ] [ IDX ] [ WITHMATCHLEN ] [ MINMATCHLEN <count> ]", EXACT),
     ],
 };
@@ -163,6 +173,62 @@ const ZSETS: Family = Family {
     ],
 };
 
+const STREAM: Compare = Compare::ButForTimes;
+
+const STREAMS: Family = Family {
+    letter: 't',
+    templates: &[
+        ("XADD <key> <newid> ( <field> <element> )+", EXACT),
+        ("XADD <key> <newid> a <element> b <element>", EXACT),
+        ("XADD <key> <newid> a <element> b <element>", EXACT),
+        ("XADD <key> [ NOMKSTREAM ] MAXLEN <trim> <newid> <field> <element>", EXACT),
+        ("XADD <key> MINID [ =|~ ] <id> [ LIMIT <int> ] <newid> <field> <element>", EXACT),
+        ("XTRIM <key> MAXLEN <trim>", EXACT),
+        ("XTRIM <key> MINID [ =|~ ] <id> [ LIMIT <count> ]", EXACT),
+        ("XDEL <key> ( <id> )+", EXACT),
+        ("XLEN <key>", EXACT),
+        ("XSETID <key> <nextid> [ ENTRIESADDED <offset> ] [ MAXDELETEDID <id> ]", EXACT),
+        ("XSETID <key> <nextid> ENTRIESADDED|MAXDELETEDID|abc <int>|x|0", EXACT),
+        ("XRANGE|XREVRANGE <key> <edge> <edge> [ COUNT <int> ]", EXACT),
+        ("XRANGE <key> - + [ COUNT <int> ]", EXACT),
+        ("XREAD [ COUNT <count> ] STREAMS <key> <id>", EXACT),
+        ("XREAD [ COUNT <count> ] STREAMS <key> <key> <id> <id>|$", EXACT),
+        ("XGROUP CREATE <key> <group> <id>|$|0 [ MKSTREAM ] [ ENTRIESREAD <count> ]", EXACT),
+        ("XGROUP CREATE <key> <group> 0", EXACT),
+        ("XGROUP SETID <key> <group> <id>|$|- [ ENTRIESREAD <count> ]", EXACT),
+        ("XGROUP CREATECONSUMER|DELCONSUMER <key> <group> <consumer>", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> [ COUNT <count> ] [ NOACK ] STREAMS <key> >", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> COUNT <count> STREAMS <key> >", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> [ COUNT <count> ] STREAMS <key> <key> <id>|> >", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> [ COUNT <count> ] STREAMS <key> <id>", EXACT),
+        ("XACK <key> <group> ( <id> )+", EXACT),
+        ("XPENDING <key> <group>", EXACT),
+        ("XPENDING <key> <group> [ IDLE <idle> ] <edge> <edge> <count> [ <consumer> ]", STREAM),
+        ("XPENDING <key> <group> - + 100 [ <consumer> ]", STREAM),
+        ("XCLAIM <key> <group> <consumer> <idle> ( <id> )+ [ JUSTID ]", EXACT),
+        (
+            "XCLAIM <key> <group> <consumer> <idle> ( <id> )+ [ IDLE <idle> ] [ TIME 1000 ] [ RETRYCOUNT <int> ] \
+             [ FORCE ] [ JUSTID ] [ LASTID <id> ]",
+            EXACT,
+        ),
+        ("XAUTOCLAIM <key> <group> <consumer> <idle> <edge> [ COUNT <count> ] [ JUSTID ]", EXACT),
+        ("XINFO STREAM <key> [ FULL ] [ COUNT <int> ]", STREAM),
+        ("XINFO GROUPS <key>", STREAM),
+        ("XINFO CONSUMERS <key> <group>", STREAM),
+    ],
+};
+
+/// Seldom: most groups are to live long.
+const DESTRUCTION: Family = Family {
+    letter: 't',
+    templates: &[
+        ("XADD <key> 18446744073709551615-18446744073709551615 a b", EXACT),
+        ("XGROUP DESTROY <key> <group>", EXACT),
+        ("XDEL <key> ( <id> )+", EXACT),
+        ("DEL <key>", EXACT),
+    ],
+};
+
 const NEAR_MS: Compare = Compare::Near(10_000);
 const NEAR_SECONDS: Compare = Compare::Near(10);
 
@@ -203,11 +269,11 @@ const FLUSHES: Family = Family {
     templates: &[("FLUSHALL|FLUSHDB [ ASYNC|SYNC ]", EXACT), ("FLUSHDB nonsense", EXACT)],
 };
 
-const FAMILIES: [&Family; 7] = [&STRINGS, &LISTS, &HASHES, &SETS, &ZSETS, &ZSETS, &KEYS];
+const FAMILIES: [&Family; 9] = [&STRINGS, &LISTS, &HASHES, &SETS, &ZSETS, &ZSETS, &STREAMS, &STREAMS, &KEYS];
 
 /// The letters keys of each type start with. Of those with an `x` all members have the same score, which is
 /// what ranges of members are defined for.
-const LETTERS: &str = "klhsz";
+const LETTERS: &str = "klhszt";
 const KEYS_PER_LETTER: usize = 4;
 
 const NONSENSE: [&str; 12] = [
@@ -230,11 +296,13 @@ pub struct Generator {
     letter: char,
     /// How many keys were named after their number.
     numkeys: usize,
+    /// The time of the newest ID of an entry.
+    newest_ms: u64,
 }
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
-        Generator { rng: fastrand::Rng::with_seed(seed), letter: 'k', numkeys: 0 }
+        Generator { rng: fastrand::Rng::with_seed(seed), letter: 'k', numkeys: 0, newest_ms: 1_000 }
     }
 
     /// Whether a word is one of our keys.
@@ -243,15 +311,20 @@ impl Generator {
     }
 
     pub fn step(&mut self) -> Step {
-        let family = if self.rng.u32(..2_000) == 0 { &FLUSHES } else { self.pick(&FAMILIES) };
+        let family = match self.rng.u32(..2_000) {
+            0 => &FLUSHES,
+            1..20 => &DESTRUCTION,
+            _ => self.pick(&FAMILIES),
+        };
         self.letter = family.letter;
         let (template, compare) = self.pick(family.templates);
         let mut argv = Vec::new();
         let words: Vec<&str> = template.split(' ').collect();
         self.expand(&words, &mut argv);
-        // A score that slips in would leave ranges of members without a meaning.
-        let has_lexkey = template.contains("<lexkey>");
-        if !has_lexkey && self.rng.u32(..12) == 0 {
+        // A score that slips in would leave ranges of members without a meaning, and stock 7.0 lets the last ID
+        // go behind deleted ones.
+        let is_delicate = template.contains("<lexkey>") || template.contains("<nextid>");
+        if !is_delicate && self.rng.u32(..12) == 0 {
             self.spoil(&mut argv, compare);
         }
         if self.rng.u32(..8) == 0 {
@@ -328,6 +401,37 @@ impl Generator {
                 return;
             }
             "element" => self.element(),
+            "field" => self.pick(&["a", "b", "c", "", "7"]).into(),
+            "newid" => self.new_id(),
+            "nextid" => {
+                self.newest_ms += 1;
+                format!("{}-0", self.newest_ms)
+            }
+            "id" => self.id(),
+            "edge" => match self.rng.u32(..8) {
+                0 => "-".into(),
+                1 => "+".into(),
+                2 | 3 => format!("({}", self.id()),
+                _ => self.id(),
+            },
+            "trim" => {
+                let sign = self.pick(&["", "=", "~", "~"]);
+                if !sign.is_empty() {
+                    argv.push(sign.into());
+                }
+                self.rng.u32(..30).to_string()
+            }
+            "group" => self.pick(&["g1", "g1", "g2"]).into(),
+            "consumer" => self.pick(&["alice", "bob", "carol"]).into(),
+            // So far apart that time does not matter while the test runs.
+            "idle" => self.pick(&["0", "0", "10000000", "100000000"]).into(),
+            "width" => {
+                format!("{}{}", self.pick(&["i", "u"]), self.pick(&["1", "3", "8", "33", "63", "64", "65"]))
+            }
+            "large" => {
+                let shift = self.rng.u32(..64);
+                (self.rng.i64(..) >> shift).to_string()
+            }
             "string" => self.string(),
             "int" => self.rng.i64(-12..=12).to_string(),
             "offset" => self.rng.u32(..80).to_string(),
@@ -364,6 +468,30 @@ impl Generator {
             _ => unreachable!("no vocabulary {name}"),
         };
         argv.push(word.into_bytes());
+    }
+
+    /// An ID for an entry, greater than those before as a rule.
+    fn new_id(&mut self) -> String {
+        self.newest_ms += self.rng.u64(..2);
+        let (ms, seq) = (self.newest_ms, self.rng.u32(..3));
+        match self.rng.u32(..10) {
+            0 => self.id(),
+            1 => format!("{}", ms + 1),
+            2..5 => format!("{ms}-{seq}"),
+            _ => format!("{ms}-*"),
+        }
+    }
+
+    /// An ID an entry may have.
+    fn id(&mut self) -> String {
+        let ms = self.newest_ms - self.rng.u64(..60);
+        match self.rng.u32(..12) {
+            0 => self.pick(&["0", "0-0", "0-1"]).into(),
+            1 => format!("{ms}-2"),
+            2..=5 => format!("{ms}-1"),
+            6 | 7 => format!("{ms}"),
+            _ => format!("{ms}-0"),
+        }
     }
 
     fn key(&mut self, letter: char) -> String {

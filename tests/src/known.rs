@@ -1,5 +1,6 @@
 //! What stock 7.0 does otherwise than the 7.2 whose behaviour Balas has. Nothing else is let pass.
 
+use crate::compare::without_times;
 use crate::resp::Value;
 
 /// Directives only Balas knows.
@@ -19,6 +20,17 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         b"object" if argv[1].eq_ignore_ascii_case(b"refcount") => {
             matches!((stock.as_i64(), balas.as_i64()), (Some(_), Some(_)))
         }
+        // Since 7.2 a consumer is made even if there is nothing for it.
+        b"xgroup" if argv.get(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"createconsumer")) => {
+            (stock.as_i64(), balas.as_i64()) == (Some(1), Some(0))
+        }
+        // The command is named since 7.2.
+        b"xread" | b"xreadgroup" => both_begin(stock, balas, b"-ERR Unbalanced "),
+        // Of two mistakes the other one is told first.
+        b"xsetid" => both_begin(stock, balas, b"-ERR The ID specified in XSETID is smaller than "),
+        b"xinfo" => {
+            without_idle_consumers(&without_times(stock)) == without_idle_consumers(&without_times(balas))
+        }
         b"object" => encodings(stock, balas),
         // ZRANK key member WITHSCORE came with 7.2.
         _ if is_newer(argv) => stock.is_error(),
@@ -34,6 +46,38 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
 fn encodings(stock: &Value, balas: &Value) -> bool {
     let is_listpack = balas.text() == Some(b"listpack");
     is_listpack && matches!(stock.text(), Some(b"quicklist" | b"hashtable"))
+}
+
+fn both_begin(stock: &Value, balas: &Value, start: &[u8]) -> bool {
+    let (kind, start) = (start[0], &start[1..]);
+    [stock, balas]
+        .iter()
+        .all(|reply| matches!(reply, Value::Line(k, text) if *k == kind && text.starts_with(start)))
+}
+
+/// What XINFO tells, without the consumers that have nothing pending and without the number of all; a map is
+/// then told without its own length.
+fn without_idle_consumers(value: &Value) -> Value {
+    let Value::List(kind, items) = value else { return value.clone() };
+    let kind = if *kind == b'%' { b'*' } else { *kind };
+    let is_idle = |item: &Value| {
+        let pairs = item.items().chunks_exact(2);
+        let is_consumer = pairs.len() > 0 && item.items().len() <= 6;
+        is_consumer && { pairs }.any(|pair| {
+            matches!(pair[0].text(), Some(b"pending" | b"pel-count")) && pair[1].as_i64() == Some(0)
+        })
+    };
+    let mut kept = Vec::new();
+    let mut items = items.iter().peekable();
+    while let Some(item) = items.next() {
+        let is_number = items.peek().is_some_and(|next| next.as_i64().is_some());
+        if item.text() == Some(b"consumers") && is_number {
+            items.next();
+        } else if !is_idle(item) {
+            kept.push(without_idle_consumers(item));
+        }
+    }
+    Value::List(kind, kept)
 }
 
 fn same_but_for_double_texts(stock: &Value, balas: &Value) -> bool {

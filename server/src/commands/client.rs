@@ -249,6 +249,15 @@ fn client_unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 fn unblock(conn: &mut Conn, with_error: bool, post: impl Fn(Mail)) {
     let client = conn.session.id;
+    if let Some(blocked) = &mut conn.session.blocked {
+        match with_error {
+            true => {
+                blocked.refusal = Some(ReplyError::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
+            }
+            false => blocked.deadline_ms = Some(0),
+        }
+        return post(Mail::KeyChanged { client });
+    }
     if with_error {
         let reply = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec();
         return post(Mail::Unblock { client, reply });

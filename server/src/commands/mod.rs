@@ -11,6 +11,7 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod bitmap;
 mod client;
 mod cluster;
 mod common;
@@ -30,6 +31,7 @@ mod replication;
 mod server;
 mod set;
 mod set_algebra;
+mod stream;
 mod string;
 pub mod transactions;
 mod zset;
@@ -50,6 +52,7 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    bitmap::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
     config::COMMANDS,
@@ -65,6 +68,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
+    stream::COMMANDS,
     string::COMMANDS,
     transactions::COMMANDS,
     zset::COMMANDS,

@@ -50,6 +50,8 @@ pub enum Wait {
     Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
     /// That writes may go on; then the command is run as if it had just arrived.
     Unpaused,
+    /// That one of the keys in the session's [`Blocked`](crate::blocking::Blocked) changes; then, too.
+    Key,
 }
 
 impl Cx<'_> {

@@ -122,7 +122,7 @@ impl Executor {
     ) -> Outcome {
         let start = out.len();
         let outcome = self.admit(batch, session, argv, out, world);
-        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed) {
+        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed | Outcome::Wait(Wait::Key)) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
         }

@@ -310,7 +310,21 @@ impl<'a> Keys<'a> {
         let slot = self.slot_in(db, key);
         if let Some(side) = slot.side() {
             server.watches.touch(side, key);
+            crate::blocking::wake(server, side, key);
         }
+    }
+
+    /// Tells those who wait for `key`, and not those who watch it.
+    pub fn wake(&mut self, key: &[u8]) {
+        let server = self.server;
+        if let Some(side) = self.slot(key).side() {
+            crate::blocking::wake(server, side, key);
+        }
+    }
+
+    /// Notes that a client waits for `key`. False when it does already.
+    pub fn block(&mut self, key: &[u8], client: u64) -> bool {
+        self.slot(key).side_mut().blocked.add(key, client)
     }
 
     /// Publishes a keyspace event, if anybody asked for its class.

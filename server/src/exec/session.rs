@@ -51,6 +51,8 @@ pub struct Session {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// A watched key has changed.
     pub watch_broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// Set while a command waits for keys.
+    pub blocked: Option<Box<crate::blocking::Blocked>>,
     /// Where in the write log this client's last write ended, for WAIT and the commit gate.
     pub last_write_offset: u64,
     /// What the client has said about itself as a replica.
@@ -112,6 +114,7 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             watch_broken: Default::default(),
+            blocked: None,
             last_write_offset: 0,
             replica: None,
             request: None,

@@ -44,6 +44,8 @@ pub struct IoThread {
     replicas: Vec<usize>,
     /// Tokens of connections that wait.
     waiting: Vec<usize>,
+    /// When the first of those that wait for keys gives up.
+    soonest_ms: i64,
 }
 
 /// A thread's turn: its cell of the gate, and what the batch sees.
@@ -93,6 +95,7 @@ impl IoThread {
             unread: Vec::new(),
             replicas: Vec::new(),
             waiting: Vec::new(),
+            soonest_ms: i64::MAX,
         };
         Ok((thread, mailbox))
     }
@@ -104,7 +107,7 @@ impl IoThread {
         loop {
             let timeout = match () {
                 () if !self.unread.is_empty() => Some(Duration::ZERO),
-                () if !self.waiting.is_empty() => Some(Duration::from_millis(self.next_deadline_ms(&server))),
+                () if !self.waiting.is_empty() => Some(Duration::from_millis(self.next_deadline_ms())),
                 () => None,
             };
             match self.poll.poll(&mut events, timeout) {
@@ -165,6 +168,7 @@ impl IoThread {
                         self.serve(turn, token, true, false);
                     }
                 }
+                Mail::KeyChanged { client } => self.look_again(turn, client),
                 Mail::Kill { client } => self.with_conn(turn, client, |_, _| Err(Closed)),
                 Mail::LogMoved => self.release_held(turn),
                 Mail::Stop => return true,
@@ -172,6 +176,17 @@ impl IoThread {
         }
         self.mail = mail;
         false
+    }
+
+    /// Runs the command of a client that waits for keys again.
+    fn look_again(&mut self, turn: &mut Turn<'_>, client: u64) {
+        self.with_conn(turn, client, |conn, _| {
+            conn.waiting.take_if(|waiting| matches!(waiting.wait, Wait::Key));
+            Ok(())
+        });
+        if let Some(token) = turn.state().token_of(client) {
+            self.serve(turn, token, true, false);
+        }
     }
 
     fn with_conn(
@@ -344,6 +359,10 @@ impl IoThread {
                 conn.waiting = Some(Waiting { wait: Wait::Unpaused });
                 return false;
             }
+            Outcome::Wait(Wait::Key) => {
+                conn.waiting = Some(Waiting { wait: Wait::Key });
+                return false;
+            }
             Outcome::Wait(wait) => conn.waiting = Some(Waiting { wait }),
             _ => {}
         }
@@ -454,16 +473,20 @@ impl IoThread {
     }
 
     /// Milliseconds until the next waiting client's time is up, at most a tick.
-    fn next_deadline_ms(&self, _server: &Server) -> u64 {
-        TICK_MS
+    fn next_deadline_ms(&self) -> u64 {
+        let left_ms = self.soonest_ms.saturating_sub(clock::now_ms());
+        u64::try_from(left_ms).unwrap_or(0).min(TICK_MS)
     }
 
     /// Answers clients whose waiting is over.
     fn look_after_waiting(&mut self, turn: &mut Turn<'_>) {
+        self.soonest_ms = i64::MAX;
         for token in self.waiting.clone() {
             let Some(mut conn) = turn.state().take(token) else { continue };
-            let over = conn.waiting.as_ref().is_none_or(|waiting| self.wait_is_over(turn, &waiting.wait));
+            let over = conn.waiting.as_ref().is_none_or(|waiting| wait_is_over(turn, &conn, &waiting.wait));
             if !over {
+                let deadline_ms = conn.session.blocked.as_ref().and_then(|blocked| blocked.deadline_ms);
+                self.soonest_ms = self.soonest_ms.min(deadline_ms.unwrap_or(i64::MAX));
                 turn.state().put(token, conn);
                 continue;
             }
@@ -487,15 +510,17 @@ impl IoThread {
             self.put_back(turn, token, conn, result);
         }
     }
+}
 
-    fn wait_is_over(&self, turn: &Turn<'_>, wait: &Wait) -> bool {
-        match wait {
-            Wait::Replicas { replicas, offset, deadline_ms } => {
-                turn.server.replication.acked_by(*offset) >= *replicas
-                    || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
-            }
-            Wait::Unpaused => !turn.server.are_writes_paused(),
+fn wait_is_over(turn: &Turn<'_>, conn: &Conn, wait: &Wait) -> bool {
+    match wait {
+        Wait::Replicas { replicas, offset, deadline_ms } => {
+            turn.server.replication.acked_by(*offset) >= *replicas
+                || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
         }
+        Wait::Unpaused => !turn.server.are_writes_paused(),
+        // By the time the command will see.
+        Wait::Key => conn.session.blocked.as_ref().is_none_or(|blocked| blocked.is_over(turn.batch.now_ms)),
     }
 }
 

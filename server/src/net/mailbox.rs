@@ -10,6 +10,8 @@ pub enum Mail {
     Connection(Box<super::Conn>),
     /// A reply for a client that waits, and the end of its waiting.
     Unblock { client: u64, reply: Vec<u8> },
+    /// A key this client waits for has changed.
+    KeyChanged { client: u64 },
     /// Output that is not a reply: a published message, an invalidation.
     Push { client: u64, bytes: Vec<u8> },
     /// Close this connection.
