@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A collection of more elements is encoded outside its slot's lock.
 const LARGE_ELEMENTS: usize = 256;
@@ -165,6 +165,45 @@ fn is_large(object: &Object) -> bool {
     }
 }
 
+/// Keeps the helper out of the way of clients where both share a core.
+struct Pace {
+    shares_a_core: bool,
+    since: Instant,
+    processed: u64,
+    last_busy: Instant,
+}
+
+impl Pace {
+    /// Longest stretch of work while clients wait.
+    const WORK: Duration = Duration::from_micros(100);
+    const REST: Duration = Duration::from_micros(400);
+    /// Without a command for so long, nobody waits. Shorter than that says nothing: while the helper works, a
+    /// thread on the same core cannot.
+    const QUIET: Duration = Duration::from_millis(20);
+
+    fn new(server: &Server) -> Pace {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let now = clock::monotonic();
+        Pace { shares_a_core: cores <= server.gate.threads(), since: now, processed: 0, last_busy: now }
+    }
+
+    /// Rests a little when it has worked for a while and commands were run meanwhile.
+    fn keep(&mut self, server: &Server) {
+        if !self.shares_a_core || self.since.elapsed() < Self::WORK {
+            return;
+        }
+        let processed = server.stats.sum(|thread| &thread.processed);
+        self.since = clock::monotonic();
+        if processed != self.processed {
+            (self.processed, self.last_busy) = (processed, self.since);
+        }
+        if self.since.duration_since(self.last_busy) < Self::QUIET {
+            std::thread::sleep(Self::REST);
+            self.since = clock::monotonic();
+        }
+    }
+}
+
 /// What a snapshot is to look like.
 pub struct Shape {
     pub version: RdbVersion,
@@ -192,8 +231,12 @@ pub fn take<W: Write, T>(
         writer.saved_by(&saved_by(server, shape, at))?;
         let mut db = None;
         let mut failed = None;
+        let mut pace = Pace::new(server);
         server.keyspace.walk_snapshot(id, || match collector.drain(&mut writer, &mut db) {
-            Ok(()) => ControlFlow::Continue(()),
+            Ok(()) => {
+                pace.keep(server);
+                ControlFlow::Continue(())
+            }
             Err(error) => {
                 failed = Some(error);
                 ControlFlow::Break(())
