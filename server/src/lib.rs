@@ -13,7 +13,6 @@ mod digest;
 mod evict;
 mod exec;
 mod gate;
-mod glob;
 mod info;
 mod lazyfree;
 pub mod log;

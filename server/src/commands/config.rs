@@ -3,7 +3,7 @@
 use super::help::{container, help};
 use super::prelude::*;
 use crate::config::{Access, PARAMS, Values, row_of};
-use crate::glob;
+use protocol::glob;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
@@ -26,7 +26,7 @@ fn config_get(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         for (row, param) in PARAMS.iter().enumerate().filter(|(_, param)| !param.flags.hidden) {
             for name in [Some(param.name), param.alias].into_iter().flatten() {
-                if glob::matches_ignoring_case(pattern, name.as_bytes()) {
+                if glob::matches_any_case(pattern, name.as_bytes()) {
                     add(name.to_owned(), row);
                 }
             }

@@ -405,7 +405,7 @@ fn structsize(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 
 fn stringmatch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (pattern, text) = (args.bytes()?, args.bytes()?);
-    cx.reply.integer(i64::from(crate::glob::matches(pattern, text)));
+    cx.reply.integer(i64::from(protocol::glob::matches(pattern, text)));
     Ok(())
 }
 

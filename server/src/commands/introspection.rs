@@ -7,7 +7,7 @@ use super::help::help;
 use super::prelude::*;
 use crate::exec::spec::{Acl, Begin, Find, Flags, KeyFlags};
 use crate::exec::table::{Command, table};
-use crate::glob;
+use protocol::glob;
 use protocol::{ArgVec, Argv, Reply};
 
 /// Flags that COMMAND does not show.
@@ -195,7 +195,7 @@ fn command_list(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             })
         } else if args.flag("PATTERN") {
             let pattern = args.bytes()?.to_vec();
-            Box::new(move |command| glob::matches_ignoring_case(&pattern, command.full_name.as_bytes()))
+            Box::new(move |command| glob::matches_any_case(&pattern, command.full_name.as_bytes()))
         } else {
             return Err(ReplyError::SYNTAX);
         };
