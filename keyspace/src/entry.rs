@@ -27,6 +27,8 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::Arc;
 
+use protocol::number::parse_i64;
+
 use crate::object::{Object, Type};
 use crate::table::Item;
 
@@ -101,17 +103,6 @@ impl StringEncoding {
             StringEncoding::Raw => "raw",
         }
     }
-}
-
-/// The number that `text` is the decimal text of, if printing it gives `text` again.
-pub fn canonical_i64(text: &[u8]) -> Option<i64> {
-    const LONGEST: usize = "-9223372036854775808".len();
-    match text {
-        [b'0'] => return Some(0),
-        [b'1'..=b'9', ..] | [b'-', b'1'..=b'9', ..] if text.len() <= LONGEST => {}
-        _ => return None,
-    }
-    std::str::from_utf8(text).ok()?.parse().ok()
 }
 
 impl Entry {
@@ -412,7 +403,7 @@ impl<'a> From<NewValue<'a>> for Stored<'a> {
             _ => Stored::Object(Arc::new(Object::Str(bytes.to_vec()))),
         };
         match value {
-            NewValue::Str(text) => canonical_i64(text).map_or_else(|| string(text, false), Stored::Int),
+            NewValue::Str(text) => parse_i64(text).map_or_else(|| string(text, false), Stored::Int),
             NewValue::Plain(bytes) => string(bytes, false),
             NewValue::Raw(bytes) => string(bytes, true),
             NewValue::Int(n) => Stored::Int(n),

@@ -26,7 +26,7 @@ fn only_canonical_text_is_an_integer() {
     let numbers: [&[u8]; 6] =
         [b"0", b"7", b"-1", b"1234567890", b"9223372036854775807", b"-9223372036854775808"];
     for number in numbers {
-        assert_eq!(canonical_i64(number).unwrap().to_string().as_bytes(), number);
+        assert_eq!(parse_i64(number).unwrap().to_string().as_bytes(), number);
     }
     let others: [&[u8]; 13] = [
         b"",
@@ -44,7 +44,7 @@ fn only_canonical_text_is_an_integer() {
         b"1\xff",
     ];
     for other in others {
-        assert_eq!(canonical_i64(other), None, "{}", other.escape_ascii());
+        assert_eq!(parse_i64(other), None, "{}", other.escape_ascii());
     }
 }
 
@@ -222,7 +222,7 @@ fn apply(step: Step, entry: Entry, model: &mut Model, pinned: &mut Vec<(Arc<Obje
     match step {
         Step::Set(text) => {
             entry.set_value(NewValue::Str(&text));
-            let is_int = canonical_i64(&text).is_some();
+            let is_int = parse_i64(&text).is_some();
             model.set(&text, if is_int { StringEncoding::Int } else { plain_encoding(&text) });
         }
         Step::SetPlain(text) => {

@@ -253,13 +253,6 @@ impl WriteLog {
         }
     }
 
-    /// Wakes whoever waits, with nothing new to read.
-    pub fn nudge(&self) {
-        let mut tail = self.tail.lock();
-        tail.waited_for = false;
-        self.grown.notify_all();
-    }
-
     /// Whether a replica at `offset` can go on from there.
     pub fn reaches(&self, offset: u64) -> bool {
         let tail = self.tail.lock();

@@ -91,7 +91,7 @@ pub struct Multi {
     pub aborted: bool,
     /// Some queued command needs the world at rest.
     pub needs_world: bool,
-    /// Flags of all queued commands together.
+    /// Some queued command writes.
     pub has_writes: bool,
 }
 

@@ -23,7 +23,7 @@ const FLUSH_BYTES: usize = 256 * 1024;
 /// How much of the write log goes to a replica at once.
 const FEED_BYTES: usize = 256 * 1024;
 const WAKER: Token = Token(usize::MAX);
-/// A sharing of the thread's time: no timer is finer than this.
+/// Waiting clients are looked at this often at least, in milliseconds.
 const TICK_MS: u64 = 100;
 
 /// A connection is to be closed: by its peer, by an error, or by us.

@@ -7,32 +7,11 @@ mod powers_of_ten;
 
 pub use double_text::{append_double, double_text};
 pub use long_double::LongDouble;
+/// What it accepts prints back as the same bytes, so a collection may keep the integer instead of the text.
+pub use protocol::number::parse_i64;
 
 /// Longest text of an `i64`, sign included.
 pub const MAX_I64_TEXT: usize = 20;
-
-/// Parses the canonical text of an `i64`: no `+`, no spaces, no leading zeros, no `-0`.
-///
-/// What it accepts prints back as the same bytes, so a collection may keep the integer instead of the text.
-pub fn parse_i64(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if text.len() <= MAX_I64_TEXT => {}
-        _ => return None,
-    }
-    let mut magnitude: u64 = 0;
-    for &byte in digits {
-        if !byte.is_ascii_digit() {
-            return None;
-        }
-        magnitude = magnitude.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
-    }
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }
-}
 
 /// Number of characters of an `i64`'s text.
 pub fn i64_text_len(value: i64) -> usize {
