@@ -60,24 +60,17 @@ pub fn compare(programs: &[&Path], keys: u64) -> Result<(), BenchError> {
 fn row(server: &Server, keys: u64) -> Result<Vec<String>, BenchError> {
     wait_saved(server)?;
     memory::fill(server, keys)?;
-    let (quiet, ()) = under_load(server, keys, || {
-        sleep_ms(QUIET_MS);
-        Ok(())
-    })?;
+    let (quiet, _) =
+        under_load(server, keys, || watch_until(server, || (), |elapsed_ms, _| elapsed_ms > QUIET_MS))?;
+    let bgsave = |sample: &mut dyn FnMut()| {
+        server.run(&["BGSAVE"])?;
+        watch_until(server, sample, |_, is_saving| !is_saving)
+    };
+    let (busy, saved_ms) = under_load(server, keys, || bgsave(&mut || ()))?;
+    // A run of its own: to sum up a process's pages takes milliseconds, which the clients would feel.
     let before = proc::family_bytes(server.pid());
     let mut peak = before;
-    let watch = Stopwatch::start();
-    let (busy, saved_ms) = under_load(server, keys, || {
-        server.run(&["BGSAVE"])?;
-        while is_saving(server)? {
-            peak = peak.max(proc::family_bytes(server.pid()));
-            if watch.elapsed_ms() > BGSAVE_TIMEOUT_MS {
-                return Err(BenchError::Failed(format!("{}: BGSAVE does not end", server.name)));
-            }
-            sleep_ms(SAMPLE_MS);
-        }
-        Ok(watch.elapsed_ms())
-    })?;
+    under_load(server, keys, || bgsave(&mut || peak = peak.max(proc::family_bytes(server.pid()))))?;
     let ms = |us: Option<u64>| table::number(us.map(|us| us as f64 / 1000.0), 2);
     let growth = peak.zip(before).map(|(peak, before)| (peak - before) as f64 * 100.0 / before as f64);
     Ok(vec![
@@ -95,6 +88,23 @@ fn is_saving(server: &Server) -> Result<bool, BenchError> {
     let text =
         server.client()?.call(&["INFO", "persistence"]).map_err(BenchError::client(&server.name))?.text();
     Ok(Info::parse(&text).text("rdb_bgsave_in_progress") == "1")
+}
+
+/// Samples and asks whether a BGSAVE is running, again and again until it is `over`. Returns how long that took.
+fn watch_until(
+    server: &Server,
+    mut sample: impl FnMut(),
+    over: impl Fn(u64, bool) -> bool,
+) -> Result<u64, BenchError> {
+    let watch = Stopwatch::start();
+    while !over(watch.elapsed_ms(), is_saving(server)?) {
+        if watch.elapsed_ms() > BGSAVE_TIMEOUT_MS {
+            return Err(BenchError::Failed(format!("{}: BGSAVE does not end", server.name)));
+        }
+        sample();
+        sleep_ms(SAMPLE_MS);
+    }
+    Ok(watch.elapsed_ms())
 }
 
 /// The probe for BGSAVE has started one.

@@ -33,7 +33,7 @@ struct Words {
     /// Size of values
     #[arg(long, default_value_t = 64)]
     value_bytes: u32,
-    /// Number of keys: of the speed tests [default: 100000], of --memory [2000000], of --bgsave [1000000]
+    /// Number of keys: of the speed tests [default: 100000], of --memory and --bgsave [2000000]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     keys: Option<u64>,
     /// Measure memory per key instead of speed
@@ -67,7 +67,7 @@ fn run(words: &Words) -> Result<(), BenchError> {
         memory::compare(&programs, base, words.keys.unwrap_or(2_000_000))?;
     }
     if words.bgsave {
-        bgsave::compare(&programs, words.keys.unwrap_or(1_000_000))?;
+        bgsave::compare(&programs, words.keys.unwrap_or(2_000_000))?;
     }
     if words.memory || words.bgsave {
         return Ok(());

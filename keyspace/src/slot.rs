@@ -218,7 +218,7 @@ impl SlotData {
     fn before_change(&mut self, hash: u64, key: &[u8]) {
         if let Some(extras) = &mut self.extras
             && let Some(save) = &mut extras.slow_save
-            && !save.before_change(&self.table, hash, key)
+            && save.before_change(&self.table, hash, key)
         {
             extras.slow_save = None;
             self.trim();

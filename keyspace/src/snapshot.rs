@@ -10,7 +10,7 @@
 //!
 //! A slot too large to be saved under one lock is saved in steps, along the line of [`Table::scan`]. What is
 //! left of the step's cursor is saved. A writer that is about to change an entry to its right saves that
-//! one entry, and the walk leaves it out later. Splits and merges do not move an entry on that line, so the
+//! one entry, and the walk leaves it out later; then it takes a small step itself. Splits and merges do not move an entry on that line, so the
 //! table grows and shrinks as ever.
 
 use std::ops::ControlFlow;
@@ -27,10 +27,13 @@ use crate::slot::SlotData;
 use crate::table::{Item, Table, position};
 use crate::thin::ThinBytes;
 
-/// Keys of the largest slot that is saved under one lock.
-const LARGE: usize = 1024;
-/// Entries saved under one lock in a larger one.
+/// Keys of the largest slot that is saved under one lock, and so by one writer.
+const LARGE: usize = 16;
+/// Entries the walk saves under one lock in a larger one.
 const STEP: usize = 256;
+/// Entries a writer saves besides its own: so a slot that is written to all the time is soon saved, and its list
+/// of keys saved out of turn stays short.
+const WRITER_STEP: usize = 2;
 
 /// Takes the entries of a snapshot, from the walk and from writers alike.
 pub trait SlotSaver: Send + Sync {
@@ -151,32 +154,33 @@ impl SlowSave {
     /// Saves the next `count` entries or a few more. True when there is nothing left to do.
     pub(crate) fn step(&mut self, table: &Table<Entry>, count: usize) -> bool {
         let Some(saver) = self.saver.upgrade() else { return true };
-        let mut met = 0;
-        loop {
-            let (db, slot, saved) = (self.db, self.slot, &mut self.saved);
+        let (mut met, mut entries) = (0, Vec::with_capacity(2 * count.min(STEP)));
+        while met < count {
+            let saved = &mut self.saved;
             self.cursor = table.scan(self.cursor, |entry| {
                 met += 1;
                 if saved.remove(hash(entry.key()), entry.key()).is_none() {
-                    saver.save(db, slot, &mut std::iter::once(entry));
+                    entries.push(entry);
                 }
             });
-            if self.cursor == 0 || met >= count {
-                return self.cursor == 0;
+            if self.cursor == 0 {
+                break;
             }
         }
+        saver.save(self.db, self.slot, &mut entries.into_iter());
+        self.cursor == 0
     }
 
-    /// The entry of `key` is about to be changed, removed or added. False when the snapshot has ended.
+    /// The entry of `key` is about to be changed, removed or added. True when there is nothing left to do.
     pub(crate) fn before_change(&mut self, table: &Table<Entry>, hash: u64, key: &[u8]) -> bool {
-        if position(hash) < self.cursor || self.saved.find(hash, key).is_some() {
-            return true;
+        if position(hash) >= self.cursor && self.saved.find(hash, key).is_none() {
+            let Some(saver) = self.saver.upgrade() else { return true };
+            if let Some(entry) = table.find(hash, key) {
+                saver.save(self.db, self.slot, &mut std::iter::once(entry));
+            }
+            self.saved.insert(hash, ThinBytes::new(key));
         }
-        let Some(saver) = self.saver.upgrade() else { return false };
-        if let Some(entry) = table.find(hash, key) {
-            saver.save(self.db, self.slot, &mut std::iter::once(entry));
-        }
-        self.saved.insert(hash, ThinBytes::new(key));
-        true
+        self.step(table, WRITER_STEP)
     }
 }
 

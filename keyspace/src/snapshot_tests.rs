@@ -156,7 +156,7 @@ fn flush_and_swap_while_a_snapshot_runs() {
 }
 
 #[test]
-fn a_writer_into_a_large_slot_saves_one_entry() {
+fn a_writer_into_a_large_slot_saves_its_entry_and_a_few_more() {
     let keyspace = filled(3);
     let collector = Arc::new(Collector::default());
     let id = keyspace.begin_snapshot(collector.clone()).unwrap();
@@ -166,11 +166,13 @@ fn a_writer_into_a_large_slot_saves_one_entry() {
     for _ in 0..3 {
         db.lock_write(slot).upsert(&key, NewValue::Int(1), None);
     }
-    assert_eq!((collector.held.lock().len(), collector.calls.load(Relaxed)), (1, 1));
+    let saved = collector.held.lock().len();
+    assert!((1..=64).contains(&saved), "{saved} of {} saved", db.key_count(slot));
+    let calls = collector.calls.load(Relaxed);
     keyspace.end_snapshot(id);
     assert_eq!(Arc::strong_count(&collector), 1, "an ended snapshot lets go of its saver");
     db.lock_write(slot).upsert(b"{large}another", NewValue::Int(1), None);
-    assert_eq!(collector.calls.load(Relaxed), 1);
+    assert_eq!(collector.calls.load(Relaxed), calls);
 }
 
 #[test]

@@ -210,7 +210,7 @@ impl<T: Item> Table<T> {
     /// is present from the first call to the last is visited exactly once.
     ///
     /// A cursor is below 2^48. Larger bits are ignored: it may come from a client.
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(&T)) -> u64 {
+    pub fn scan<'a>(&'a self, cursor: u64, mut visit: impl FnMut(&'a T)) -> u64 {
         let root = &self.root;
         if root.len == 0 {
             return 0;

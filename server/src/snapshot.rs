@@ -33,6 +33,11 @@ const LARGE_ELEMENTS: usize = 256;
 /// A string of more bytes, likewise.
 const LARGE_BYTES: usize = 16 * 1024;
 
+/// What a small entry takes, or a little more.
+const SMALL_BYTES: usize = 96;
+/// Small saves are collected up to this size.
+const CHUNK_BYTES: usize = 16 * 1024;
+
 /// What a snapshot is taken for.
 pub enum Job {
     Save,
@@ -113,9 +118,15 @@ impl Collector {
         Arc::new(Collector { encoder, queue: Mutex::default() })
     }
 
-    /// Writes out what has been collected so far.
-    fn drain<W: Write>(&self, writer: &mut Writer<W>, current_db: &mut Option<usize>) -> io::Result<()> {
+    /// Writes out what has been collected so far. `pace` is called between chunks.
+    fn drain<W: Write>(
+        &self,
+        writer: &mut Writer<W>,
+        current_db: &mut Option<usize>,
+        mut pace: impl FnMut(),
+    ) -> io::Result<()> {
         loop {
+            pace();
             let Some(chunk) = self.queue.lock().pop_front() else { return Ok(()) };
             let (db, bytes) = match chunk {
                 Chunk::Encoded { db, bytes } => (db, bytes),
@@ -136,7 +147,7 @@ impl Collector {
 
 impl SlotSaver for Collector {
     fn save(&self, db: usize, _slot: Slot, entries: &mut dyn Iterator<Item = &Entry>) {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
         for entry in entries {
             match entry.object_arc().filter(|object| is_large(object)) {
@@ -152,7 +163,14 @@ impl SlotSaver for Collector {
         }
         let mut queue = self.queue.lock();
         if !bytes.is_empty() {
-            queue.push_back(Chunk::Encoded { db, bytes });
+            match queue.back_mut() {
+                Some(Chunk::Encoded { db: last_db, bytes: last })
+                    if *last_db == db && last.len() + bytes.len() <= CHUNK_BYTES =>
+                {
+                    last.extend_from_slice(&bytes);
+                }
+                _ => queue.push_back(Chunk::Encoded { db, bytes }),
+            }
         }
         queue.extend(large);
     }
@@ -175,8 +193,8 @@ struct Pace {
 
 impl Pace {
     /// Longest stretch of work while clients wait.
-    const WORK: Duration = Duration::from_micros(100);
-    const REST: Duration = Duration::from_micros(400);
+    const WORK: Duration = Duration::from_micros(50);
+    const REST: Duration = Duration::from_micros(200);
     /// Without a command for so long, nobody waits. Shorter than that says nothing: while the helper works, a
     /// thread on the same core cannot.
     const QUIET: Duration = Duration::from_millis(20);
@@ -232,20 +250,19 @@ pub fn take<W: Write, T>(
         let mut db = None;
         let mut failed = None;
         let mut pace = Pace::new(server);
-        server.keyspace.walk_snapshot(id, || match collector.drain(&mut writer, &mut db) {
-            Ok(()) => {
-                pace.keep(server);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(error);
-                ControlFlow::Break(())
+        server.keyspace.walk_snapshot(id, || {
+            match collector.drain(&mut writer, &mut db, || pace.keep(server)) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
             }
         });
         match failed {
             Some(error) => Err(error),
             None => {
-                collector.drain(&mut writer, &mut db)?;
+                collector.drain(&mut writer, &mut db, || pace.keep(server))?;
                 writer.finish()
             }
         }
@@ -298,7 +315,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
                 collector.save(db.index(), slot, &mut db.lock(slot).iter());
-                collector.drain(&mut writer, &mut current)?;
+                collector.drain(&mut writer, &mut current, || ())?;
             }
         }
         writer.finish().map(|_| ())
