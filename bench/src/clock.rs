@@ -23,3 +23,7 @@ impl Stopwatch {
 pub fn sleep_ms(ms: u64) {
     std::thread::sleep(Duration::from_millis(ms));
 }
+
+pub fn sleep_us(us: u64) {
+    std::thread::sleep(Duration::from_micros(us));
+}

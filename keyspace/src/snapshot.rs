@@ -30,7 +30,7 @@ use crate::thin::ThinBytes;
 /// Keys of the largest slot that is saved under one lock, and so by one writer.
 const LARGE: usize = 16;
 /// Entries the walk saves under one lock in a larger one.
-const STEP: usize = 256;
+const STEP: usize = 64;
 /// Entries a writer saves besides its own: so a slot that is written to all the time is soon saved, and its list
 /// of keys saved out of turn stays short.
 const WRITER_STEP: usize = 2;

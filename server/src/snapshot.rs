@@ -194,7 +194,7 @@ struct Pace {
 impl Pace {
     /// Longest stretch of work while clients wait.
     const WORK: Duration = Duration::from_micros(50);
-    const REST: Duration = Duration::from_micros(200);
+    const REST: Duration = Duration::from_micros(500);
     /// Without a command for so long, nobody waits. Shorter than that says nothing: while the helper works, a
     /// thread on the same core cannot.
     const QUIET: Duration = Duration::from_millis(20);
