@@ -3,6 +3,7 @@
 use crate::exec::session::Session;
 use crate::exec::{Cx, SessionFlags};
 use crate::net::Conn;
+use crate::pubsub::Space;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
@@ -34,6 +35,7 @@ impl ClientType {
             () if session.is(SessionFlags::REPLICA) && !session.is(SessionFlags::MONITOR) => {
                 ClientType::Replica
             }
+            () if session.is(SessionFlags::SUBSCRIBED) => ClientType::Pubsub,
             () => ClientType::Normal,
         }
     }
@@ -71,10 +73,11 @@ impl<'a> View<'a> {
             + multi_bytes
             + output_capacity
             + self.conn.map_or(0, |conn| conn.input.capacity());
+        let subscribed = |space: Space| s.subscriptions.as_ref().map_or(0, |own| own.of(space).len());
         let events = if output > 0 { "rw" } else { "r" };
         let command = s.last_command.map_or("NULL", |command| &command.full_name);
         format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} \
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
              qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem={multi_bytes} rbs={output_capacity} \
              rbp={output_capacity} obl=0 oll={} omem={output} tot-mem={total} events={events} cmd={command} \
              user=default redir=-1 resp={} lib-name={} lib-ver={}",
@@ -87,6 +90,9 @@ impl<'a> View<'a> {
             if self.conn.is_some() { seconds(s.last_used_ms) } else { 0 },
             self.flags(),
             s.db,
+            subscribed(Space::Channels),
+            subscribed(Space::Patterns),
+            subscribed(Space::Shard),
             usize::from(output > 0),
             s.resp.number(),
             s.lib_name,
@@ -102,6 +108,7 @@ impl<'a> View<'a> {
             ('O', s.is(SessionFlags::MONITOR)),
             ('S', self.client_type() == ClientType::Replica),
             ('M', s.is(SessionFlags::MASTER)),
+            ('P', s.is(SessionFlags::SUBSCRIBED)),
             ('x', s.multi.is_some()),
             ('b', waits),
             ('d', s.watch_broken.load(Relaxed)),

@@ -1,6 +1,7 @@
 //! What has to be done from time to time: expiry, statistics, save points.
 
 use crate::clock;
+use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::expire::ExpireCycle;
 use protocol::reply::write_command;
@@ -28,6 +29,11 @@ pub fn run(server: &Arc<Server>) {
             server.replication.cron(server, now_ms, second as u64);
             crate::persist::cron(server, &settings, now_ms);
         }
+        if settings.maxmemory_bytes > 0 && !server.loading.load(Ordering::Relaxed) {
+            // The limit may have been lowered, and no command may come.
+            let _no_world_at_rest = server.gate.enter_background();
+            crate::evict::make_room(server, &settings, now_ms);
+        }
         let may_expire = !server.are_writes_paused()
             && !server.replication.is_replica()
             && !server.loading.load(Ordering::Relaxed);
@@ -42,7 +48,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
     /// Entries looked at under one lock.
     const STEP: usize = 20;
     let _no_world_at_rest = server.gate.enter_background();
-    let started = clock::monotonic();
+    let (started, notify) = (clock::monotonic(), server.settings().notify);
     let mut removed = 0;
     let (mut met, mut expired) = (0, 0);
     loop {
@@ -52,6 +58,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
             }
+            crate::notify::publish(server, notify, Classes::EXPIRED, slot.db_index(), "expired", key);
             if server.log.is_active() {
                 let mut del = Vec::with_capacity(key.len() + 32);
                 write_command(&mut del, [&b"DEL"[..], key].into_iter());

@@ -1,6 +1,7 @@
 //! Making room: eviction before a command, in bounded slices, and what accesses are stamped with.
 
 use crate::config::Settings;
+use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::access::{self, LfuKnobs};
 use keyspace::evict::{Evictor, Knobs, Policy};
@@ -123,6 +124,7 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
         protocol::reply::write_command(&mut del, [&b"DEL"[..], key].into_iter());
         server.log.append(db, db, &del);
     }
+    crate::notify::publish(server, server.settings().notify, Classes::EVICTED, db, "evicted", key);
     drop(slot);
     drop(entry);
     server.eviction.evicted.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,7 @@ mod net;
 mod notify;
 mod persist;
 pub mod process;
+mod pubsub;
 mod replication;
 mod secrets;
 mod server;

@@ -1,5 +1,7 @@
-//! Keyspace notification classes: the letters of `notify-keyspace-events`.
+//! Keyspace notifications: the classes of events, and the channels they are published on.
 
+use crate::pubsub::Delivery;
+use crate::server::Server;
 use std::fmt;
 
 bitflags::bitflags! {
@@ -69,6 +71,38 @@ impl fmt::Display for Classes {
             .iter()
             .filter(|(class, _)| rest.contains(*class))
             .try_for_each(|(_, letter)| write!(f, "{letter}"))
+    }
+}
+
+/// Finds who is to hear of an event, on the channels that `classes` names.
+#[cold]
+pub fn address(
+    server: &Server,
+    classes: Classes,
+    db: usize,
+    event: &str,
+    key: &[u8],
+    deliveries: &mut Vec<Delivery>,
+) {
+    if server.pubsub.is_silent() {
+        return;
+    }
+    if classes.contains(Classes::KEYSPACE) {
+        let channel = [format!("__keyspace@{db}__:").as_bytes(), key].concat();
+        server.pubsub.address(false, &channel, event.as_bytes(), deliveries);
+    }
+    if classes.contains(Classes::KEYEVENT) {
+        let channel = format!("__keyevent@{db}__:{event}");
+        server.pubsub.address(false, channel.as_bytes(), key, deliveries);
+    }
+}
+
+/// Publishes an event from a thread that serves no client. The key's slot is locked.
+pub fn publish(server: &Server, classes: Classes, class: Classes, db: usize, event: &str, key: &[u8]) {
+    if classes.intersects(class) {
+        let mut deliveries = Vec::new();
+        address(server, classes, db, event, key, &mut deliveries);
+        server.post_deliveries(deliveries);
     }
 }
 

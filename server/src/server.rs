@@ -7,6 +7,7 @@ use crate::exec::Batch;
 use crate::gate::Gate;
 use crate::net::{Conn, Mail, Mailbox};
 use crate::persist::Persistence;
+use crate::pubsub::PubSub;
 use crate::replication::Replication;
 use crate::slowlog::Slowlog;
 use crate::stats::Stats;
@@ -25,6 +26,7 @@ pub struct Server {
     pub log: WriteLog,
     pub stats: Stats,
     pub watches: Watches,
+    pub pubsub: PubSub,
     pub slowlog: Slowlog,
     pub eviction: Eviction,
     pub replication: Replication,
@@ -61,6 +63,7 @@ impl Server {
             log: WriteLog::new(settings.repl_backlog_bytes),
             stats: Stats::default(),
             watches: Watches::default(),
+            pubsub: PubSub::default(),
             slowlog: Slowlog::default(),
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
@@ -243,6 +246,7 @@ impl Server {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
         crate::blocking::forget(self, &mut conn.session);
+        self.pubsub.forget(&mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(conn.session.id);
         }

@@ -49,6 +49,8 @@ fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
         Apply::Routing => {
             let _world = server.gate.stop_world();
             cluster.refresh_routing();
+            let routing = cluster.routing();
+            server.pubsub.drop_shard_channels(server, |slot| routing.is_in_my_shard(slot));
         }
         Apply::Follow { host, port } => server.replication.follow(server, &host, port),
         Apply::Promote => server.replication.promote(server),

@@ -153,6 +153,9 @@ impl<'s> Bus<'s> {
             Action::Close { link } => {
                 self.links.remove(&link);
             }
+            Action::DeliverPublish { channel, message, sharded } => {
+                self.server.publish(sharded, &channel, &message);
+            }
             _ => {}
         }
     }

@@ -163,7 +163,10 @@ impl Cluster {
                     }
                 }
                 Action::Log { level, text } => log::line(level_of(level), &text),
-                Action::Connect { .. } | Action::Send { .. } | Action::Close { .. } => {
+                Action::Connect { .. }
+                | Action::Send { .. }
+                | Action::Close { .. }
+                | Action::DeliverPublish { .. } => {
                     // Fails only while the process ends.
                     let _ = self.to_bus.send(action);
                 }

@@ -58,7 +58,9 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         Some(multi) if c.command.has(Flags::RUNS_QUEUE) => !multi.has_writes,
         _ => c.command.has(Flags::READONLY),
     };
-    if !routing.state_ok {
+    let is_shard_channel = c.command.has(Flags::PUBSUB);
+    let serves_channels = is_shard_channel && settings.cluster_allow_pubsubshard_when_down;
+    if !(routing.state_ok || serves_channels) {
         if !settings.cluster_allow_reads_when_down {
             return Err(ReplyError::CLUSTER_DOWN);
         }
@@ -72,6 +74,10 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     let asking = c.asking || c.command.has(Flags::ASKING);
+    if mine && is_shard_channel {
+        // A shard channel moves with its slot, and not before.
+        return Ok(());
+    }
     if mine || (asking && routing.importing_from(slot).is_some()) {
         let (present, absent) = count_keys(c, slot);
         let target = routing.migrating_to(slot);
@@ -84,7 +90,8 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
             None => Ok(()),
         };
     }
-    if c.session.is(SessionFlags::READONLY) && reads_only && routing.is_in_my_shard(slot) {
+    let reads_here = c.session.is(SessionFlags::READONLY) && reads_only;
+    if (reads_here || is_shard_channel) && routing.is_in_my_shard(slot) {
         return Ok(());
     }
     Err(redirect(c, owner, |host, port| ReplyError::moved(slot, host, port)))

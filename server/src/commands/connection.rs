@@ -5,6 +5,14 @@ use super::prelude::*;
 use protocol::Resp;
 
 fn ping(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    if cx.session.is(SessionFlags::SUBSCRIBED) && cx.reply.resp == Resp::V2 {
+        let message = args.next_opt().unwrap_or_default();
+        args.finish().map_err(|_| ReplyError::arity(cx.name()))?;
+        cx.reply.array(2);
+        cx.reply.bulk(b"pong");
+        cx.reply.bulk(message);
+        return Ok(());
+    }
     match (args.next_opt(), args.is_empty()) {
         (None, _) => cx.reply.simple("PONG"),
         (Some(message), true) => cx.reply.bulk(message),
@@ -132,6 +140,7 @@ fn quit(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 fn reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.session.multi = None;
     super::transactions::unwatch(cx.server, cx.session);
+    cx.server.pubsub.forget(cx.session);
     let keep = SessionFlags::UNIX_SOCKET;
     let open = cx.settings.requirepass.is_empty();
     cx.session.flags &= keep;
@@ -171,13 +180,13 @@ fn cluster_only(cx: &Cx<'_>) -> Done {
 
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::new("ping", -1, flags!(FAST | SENTINEL), ping).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
+    CommandSpec::new("ping", -1, flags!(FAST | SENTINEL | WHILE_SUBSCRIBED), ping).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("echo", 2, flags!(LOADING | STALE | FAST), echo).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("hello", -1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), hello).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("auth", -2, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), auth).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("select", 2, flags!(LOADING | STALE | FAST | TWO_DATABASES), select).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
-    CommandSpec::new("quit", -1, flags!(ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | NOT_QUEUED), quit).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
-    CommandSpec::new("reset", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED), reset).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
+    CommandSpec::new("quit", -1, flags!(ALLOW_BUSY | NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | NOT_QUEUED | WHILE_SUBSCRIBED), quit).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
+    CommandSpec::new("reset", 1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | ALLOW_BUSY | NOT_QUEUED | WHILE_SUBSCRIBED), reset).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("readonly", 1, flags!(FAST | LOADING | STALE), readonly).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),
     CommandSpec::new("readwrite", 1, flags!(FAST | LOADING | STALE), readwrite).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),
     CommandSpec::new("asking", 1, flags!(FAST), asking).acl(acl!(CONNECTION)).group(Group::Cluster).since("3.0.0"),

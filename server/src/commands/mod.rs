@@ -27,6 +27,7 @@ mod list;
 mod memory;
 pub mod migrate;
 mod persistence;
+mod pubsub;
 mod replication;
 mod server;
 mod set;
@@ -65,6 +66,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     memory::COMMANDS,
     migrate::COMMANDS,
     persistence::COMMANDS,
+    pubsub::COMMANDS,
     replication::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,

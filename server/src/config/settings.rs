@@ -64,6 +64,7 @@ pub struct Settings {
 
     pub slowlog_slower_than_micros: i64,
     pub slowlog_max_len: usize,
+    pub cluster_allow_pubsubshard_when_down: bool,
     pub notify: crate::notify::Classes,
     pub enable_debug: Access,
     pub enable_protected_configs: Access,
@@ -251,6 +252,7 @@ impl Settings {
             cluster_announce_human_nodename: text("cluster-announce-human-nodename"),
             cluster_require_full_coverage: v.bool("cluster-require-full-coverage"),
             cluster_allow_reads_when_down: v.bool("cluster-allow-reads-when-down"),
+            cluster_allow_pubsubshard_when_down: v.bool("cluster-allow-pubsubshard-when-down"),
             cluster_replica_validity_factor: uint("cluster-replica-validity-factor"),
             cluster_migration_barrier: size("cluster-migration-barrier"),
             cluster_allow_replica_migration: v.bool("cluster-allow-replica-migration"),

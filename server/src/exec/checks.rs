@@ -8,7 +8,7 @@ use super::spec::Flags;
 use super::table::Command;
 use crate::config::Access;
 use crate::server::Server;
-use protocol::{Argv, ReplyError};
+use protocol::{Argv, ReplyError, Resp};
 use std::sync::atomic::Ordering;
 
 /// All that a check may look at.
@@ -37,6 +37,7 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
     disk_healthy(c)?;
     enough_replicas(c)?;
     writable(c)?;
+    only_listening(c)?;
     stale(c)?;
     loading(c)
 }
@@ -122,6 +123,20 @@ fn writable(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Err(ReplyError::READ_ONLY);
     }
     Ok(())
+}
+
+/// RESP2 cannot tell a message from a reply: who listens may send little else.
+#[inline]
+fn only_listening(c: &Checked<'_>) -> Result<(), ReplyError> {
+    let listens = c.session.is(SessionFlags::SUBSCRIBED) && c.session.resp == Resp::V2;
+    if !listens || c.command.has(Flags::WHILE_SUBSCRIBED) {
+        return Ok(());
+    }
+    let name = &c.command.full_name;
+    Err(ReplyError::new(format!(
+        "ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+         context"
+    )))
 }
 
 fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {

@@ -11,6 +11,8 @@ use crate::clock;
 use crate::cluster::Routing;
 use crate::config::Settings;
 use crate::evict::AccessClock;
+use crate::net::Mail;
+use crate::pubsub::Delivery;
 use crate::server::Server;
 use crate::stats::ThreadStats;
 use protocol::{ArgVec, Args, Argv, Reply, ReplyError, Slot};
@@ -77,6 +79,8 @@ pub struct Executor {
     rng: fastrand::Rng,
     places: Vec<Place>,
     stream: Vec<u8>,
+    /// What the client published to itself: it follows the reply.
+    pushes: Vec<u8>,
     timer: Timer,
 }
 
@@ -97,6 +101,7 @@ impl Executor {
             rng: fastrand::Rng::with_seed(seed),
             places: Vec::new(),
             stream: Vec::new(),
+            pushes: Vec::new(),
             timer: Timer::start(),
         }
     }
@@ -125,6 +130,9 @@ impl Executor {
         if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed | Outcome::Wait(Wait::Key)) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
+        }
+        if !self.pushes.is_empty() {
+            out.append(&mut self.pushes);
         }
         outcome
     }
@@ -223,6 +231,9 @@ impl Executor {
         let mut keys = keys;
         if let Some(end) = keys.effects.append_to(&self.server.log) {
             session.last_write_offset = end;
+        }
+        if !keys.effects.deliveries.is_empty() {
+            send_off(&self.server, session, &mut keys.effects.deliveries, &mut self.pushes);
         }
         keys.unlock();
         if keys.effects.dirty > 0 {
@@ -373,6 +384,7 @@ fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
         removes_expired: !batch.role_is_replica,
         ignores_expiry: obeyed,
         touches: !session.is(SessionFlags::NO_TOUCH),
+        notify: batch.settings.notify,
         counts_lookups: command.has(Flags::READONLY),
         // A transaction or a script may write whatever its own flags say.
         writes: !command.has(Flags::READONLY),
@@ -406,11 +418,22 @@ pub fn collect_places(command: &Command, argv: Argv<'_>, db: usize, places: &mut
     }
 }
 
+/// Posts what was published to the threads of those who listen. The publisher's own goes to `pushes`.
+#[cold]
+fn send_off(server: &Server, session: &Session, deliveries: &mut Vec<Delivery>, pushes: &mut Vec<u8>) {
+    for delivery in deliveries.drain(..) {
+        if delivery.thread == session.thread && delivery.clients.contains(&session.id) {
+            delivery.give(session, pushes);
+        }
+        server.post(delivery.thread, Mail::Deliver { delivery: Box::new(delivery), publisher: session.id });
+    }
+}
+
 /// CLIENT REPLY: takes back what is not to be sent.
 #[inline]
 fn settle_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
     const SILENT: SessionFlags = SessionFlags::REPLY_OFF.union(SessionFlags::REPLY_SKIP);
-    if session.flags.intersects(SILENT) {
+    if session.flags.intersects(SILENT) && !session.last_command.is_some_and(|last| last.has(Flags::PUSHES)) {
         out.truncate(start);
     }
     let skip_next = session.is(SessionFlags::REPLY_SKIP_NEXT);

@@ -1,5 +1,6 @@
 //! What a command leaves behind besides its reply: how much it changed, and the write log's version of it.
 
+use crate::pubsub::Delivery;
 use crate::write_log::WriteLog;
 use protocol::Argv;
 use protocol::reply::write_command;
@@ -19,6 +20,8 @@ pub struct Effects {
     rewritten: bool,
     /// Somebody reads the log. Otherwise nothing is encoded.
     pub logged: bool,
+    /// Messages published, to be sent off before the slots are let go: so those about a key keep their order.
+    pub deliveries: Vec<Delivery>,
 }
 
 impl Effects {

@@ -31,6 +31,8 @@ pub struct Rules {
     /// Expired keys are seen as if they were alive: the stream of our master must apply as it is.
     pub ignores_expiry: bool,
     pub touches: bool,
+    /// Classes of events that are published, if anybody listens.
+    pub notify: Classes,
     pub counts_lookups: bool,
     pub writes: bool,
 }
@@ -329,7 +331,17 @@ impl<'a> Keys<'a> {
 
     /// Publishes a keyspace event, if anybody asked for its class.
     #[inline]
-    pub fn event(&mut self, _class: Classes, _event: &str, _key: &[u8]) {}
+    pub fn event(&mut self, class: Classes, event: &str, key: &[u8]) {
+        self.event_in(self.db, class, event, key);
+    }
+
+    #[inline]
+    pub fn event_in(&mut self, db: usize, class: Classes, event: &str, key: &[u8]) {
+        if self.rules.notify.intersects(class) {
+            let deliveries = &mut self.effects.deliveries;
+            crate::notify::address(self.server, self.rules.notify, db, event, key, deliveries);
+        }
+    }
 }
 
 impl<'a> Guards<'a> {

@@ -1,6 +1,7 @@
 //! What commands know of the client that sent them.
 
 use super::table::Command;
+use crate::pubsub::Subscriptions;
 use crate::write_log::Cursor;
 use protocol::{ArgVec, Resp};
 
@@ -26,12 +27,16 @@ bitflags::bitflags! {
         /// Reading back our own files: no client is on the other side.
         const LOADER = 1 << 12;
         const UNIX_SOCKET = 1 << 13;
+        /// Listens to some channel.
+        const SUBSCRIBED = 1 << 14;
     }
 }
 
 /// A client, as far as commands are concerned.
 pub struct Session {
     pub id: u64,
+    /// The IO thread that owns the connection.
+    pub thread: usize,
     pub flags: SessionFlags,
     pub db: usize,
     pub resp: Resp,
@@ -51,6 +56,8 @@ pub struct Session {
     pub watched: Vec<(usize, Box<[u8]>)>,
     /// A watched key has changed.
     pub watch_broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    /// What it listens to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
     /// Set while a command waits for keys.
     pub blocked: Option<Box<crate::blocking::Blocked>>,
     /// Where in the write log this client's last write ended, for WAIT and the commit gate.
@@ -99,6 +106,7 @@ impl Session {
     pub fn new(id: u64, peer: String, local: String, now_ms: i64) -> Session {
         Session {
             id,
+            thread: 0,
             flags: SessionFlags::empty(),
             db: 0,
             resp: Resp::V2,
@@ -114,6 +122,7 @@ impl Session {
             multi: None,
             watched: Vec::new(),
             watch_broken: Default::default(),
+            subscriptions: None,
             blocked: None,
             last_write_offset: 0,
             replica: None,

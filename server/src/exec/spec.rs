@@ -49,6 +49,8 @@ bitflags::bitflags! {
         const RUNS_QUEUE = 1 << 39;
         /// May be sent while in RESP2's subscribed mode.
         const WHILE_SUBSCRIBED = 1 << 38;
+        /// Its reply comes as pushes, which CLIENT REPLY does not hold back.
+        const PUSHES = 1 << 40;
     }
 
     /// ACL categories.

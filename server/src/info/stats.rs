@@ -3,6 +3,7 @@
 use super::Text;
 use crate::exec::Cx;
 use crate::exec::table::table;
+use crate::pubsub::Space;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub fn stats(text: &mut Text, cx: &Cx<'_>) {
@@ -31,8 +32,11 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     text.field("keyspace_hits", stats.sum(|t| &t.hits));
     text.field("keyspace_misses", stats.sum(|t| &t.misses));
-    text.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec"]);
-    text.zeros(&["total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    let pubsub = &cx.server.pubsub;
+    text.field("pubsub_channels", pubsub.count(Space::Channels));
+    text.field("pubsub_patterns", pubsub.count(Space::Patterns));
+    text.field("pubsubshard_channels", pubsub.count(Space::Shard));
+    text.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
     text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);

@@ -2,11 +2,13 @@
 
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
 use super::mailbox::{Mail, Mailbox};
+use crate::clients::ClientType;
 use crate::clock;
 use crate::config::BufferLimit;
 use crate::exec::cx::Wait;
-use crate::exec::{Batch, Executor, Outcome, SessionFlags};
+use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::gate::World;
+use crate::pubsub::shard_channel_gone;
 use crate::server::Server;
 use mio::{Events, Interest, Poll, Token};
 use parking_lot::MutexGuard;
@@ -44,6 +46,8 @@ pub struct IoThread {
     replicas: Vec<usize>,
     /// Tokens of connections that wait.
     waiting: Vec<usize>,
+    /// Tokens of connections that were sent messages and have not been written to yet.
+    pushed: Vec<usize>,
     /// When the first of those that wait for keys gives up.
     soonest_ms: i64,
 }
@@ -95,6 +99,7 @@ impl IoThread {
             unread: Vec::new(),
             replicas: Vec::new(),
             waiting: Vec::new(),
+            pushed: Vec::new(),
             soonest_ms: i64::MAX,
         };
         Ok((thread, mailbox))
@@ -105,8 +110,9 @@ impl IoThread {
         let server = self.executor.server.clone();
         let mut events = Events::with_capacity(1024);
         loop {
+            let has_mail = !self.mailbox.may_sleep();
             let timeout = match () {
-                () if !self.unread.is_empty() => Some(Duration::ZERO),
+                () if has_mail || !self.unread.is_empty() => Some(Duration::ZERO),
                 () if !self.waiting.is_empty() => Some(Duration::from_millis(self.next_deadline_ms())),
                 () => None,
             };
@@ -114,24 +120,25 @@ impl IoThread {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
             }
+            self.mailbox.work();
             let mut turn = Turn::begin(&server, self.index);
             let log_end = server.log.end();
             self.executor.start_batch();
             for token in std::mem::take(&mut self.unread) {
                 self.serve(&mut turn, token, true, false);
             }
+            let mut has_mail = has_mail;
             for event in &events {
                 match event.token() {
-                    WAKER => {
-                        if self.read_mail(&mut turn) {
-                            return Ok(());
-                        }
-                    }
+                    WAKER => has_mail = true,
                     Token(token) => {
                         let readable = event.is_readable() || event.is_read_closed() || event.is_error();
                         self.serve(&mut turn, token, readable, event.is_writable());
                     }
                 }
+            }
+            if has_mail && self.read_mail(&mut turn) {
+                return Ok(());
             }
             if !self.waiting.is_empty() {
                 self.look_after_waiting(&mut turn);
@@ -154,6 +161,16 @@ impl IoThread {
         for message in mail.drain(..) {
             match message {
                 Mail::Connection(conn) => self.adopt(turn, conn),
+                Mail::Deliver { delivery, publisher } => {
+                    for &client in delivery.clients.iter().filter(|&&client| client != publisher) {
+                        self.push(turn, client, |session, out| delivery.give(session, out));
+                    }
+                }
+                Mail::ShardChannelGone { name, clients } => {
+                    for &client in clients.iter() {
+                        self.push(turn, client, |session, out| shard_channel_gone(session, &name, out));
+                    }
+                }
                 Mail::Push { client, bytes } => self.with_conn(turn, client, |conn, _| {
                     conn.output.extend_from_slice(&bytes);
                     conn.flush().map(|_| ()).map_err(|_| Closed)
@@ -175,7 +192,27 @@ impl IoThread {
             }
         }
         self.mail = mail;
+        self.write_pushed(turn);
         false
+    }
+
+    /// Appends to what goes to a client that has sent nothing. It is written when the mail has been read.
+    fn push(&mut self, turn: &mut Turn<'_>, client: u64, append: impl FnOnce(&mut Session, &mut Vec<u8>)) {
+        let Some(token) = turn.state().token_of(client) else { return };
+        let Some(conn) = turn.state().get_mut(client) else { return };
+        let was_empty = conn.output.is_empty();
+        append(&mut conn.session, &mut conn.output);
+        if was_empty && !conn.output.is_empty() {
+            self.pushed.push(token);
+        }
+    }
+
+    fn write_pushed(&mut self, turn: &mut Turn<'_>) {
+        for token in std::mem::take(&mut self.pushed) {
+            let Some(mut conn) = turn.state().take(token) else { continue };
+            let result = self.send(turn, &mut conn);
+            self.put_back(turn, token, conn, result);
+        }
     }
 
     /// Runs the command of a client that waits for keys again.
@@ -202,6 +239,7 @@ impl IoThread {
     }
 
     fn adopt(&mut self, turn: &mut Turn<'_>, mut conn: Box<Conn>) {
+        conn.session.thread = self.index;
         let token = turn.state().reserve(conn.session.id);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(conn.socket.source(), Token(token), interest).is_err() {
@@ -412,8 +450,11 @@ impl IoThread {
 
     fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
         let settings = &turn.batch.settings;
-        let limit =
-            if conn.feed.is_some() { &settings.buffer_limit_replica } else { &settings.buffer_limit_normal };
+        let limit = match ClientType::of(&conn.session) {
+            _ if conn.feed.is_some() => &settings.buffer_limit_replica,
+            ClientType::Pubsub => &settings.buffer_limit_pubsub,
+            _ => &settings.buffer_limit_normal,
+        };
         over(limit, conn.output.len() as u64, turn.batch.now_ms, &mut conn.soft_limit_since_ms)
     }
 

@@ -1,7 +1,9 @@
 //! What one thread asks of another: a queue and a waker, nothing else passes between threads.
 
+use crate::pubsub::Delivery;
 use parking_lot::Mutex;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A message to an IO thread.
@@ -12,7 +14,11 @@ pub enum Mail {
     Unblock { client: u64, reply: Vec<u8> },
     /// A key this client waits for has changed.
     KeyChanged { client: u64 },
-    /// Output that is not a reply: a published message, an invalidation.
+    /// A published message. The publisher has been served.
+    Deliver { delivery: Box<Delivery>, publisher: u64 },
+    /// These clients listen to a shard channel that has moved to another node.
+    ShardChannelGone { name: Arc<[u8]>, clients: Arc<Vec<u64>> },
+    /// Output that is not a reply: an acknowledgement, an invalidation.
     Push { client: u64, bytes: Vec<u8> },
     /// Close this connection.
     Kill { client: u64 },
@@ -25,7 +31,8 @@ pub enum Mail {
 pub struct Mailbox {
     queue: Mutex<Vec<Mail>>,
     waker: mio::Waker,
-    /// A wake-up is under way; another would be a wasted system call.
+    /// The thread is at work, or a wake-up is under way: it will look before it sleeps, and another wake-up would be
+    /// a wasted system call.
     awake: AtomicBool,
 }
 
@@ -40,15 +47,28 @@ impl Mailbox {
 
     pub fn post(&self, mail: Mail) {
         self.queue.lock().push(mail);
-        if !self.awake.swap(true, Ordering::AcqRel) {
+        if !self.awake.swap(true, Ordering::SeqCst) {
             // Fails only when the poll is gone, and then nobody reads the mail.
             let _ = self.waker.wake();
         }
     }
 
+    /// The owner is at work: it calls [`Mailbox::may_sleep`] before it waits again.
+    #[inline]
+    pub fn work(&self) {
+        self.awake.store(true, Ordering::Relaxed);
+    }
+
+    /// From here on new mail wakes the owner. False when there is some already.
+    #[inline]
+    pub fn may_sleep(&self) -> bool {
+        // What is posted after the store wakes the owner; what was posted before it is seen under the lock.
+        self.awake.store(false, Ordering::SeqCst);
+        self.queue.lock().is_empty()
+    }
+
     /// Takes all mail into `into`, which must be empty.
     pub fn take(&self, into: &mut Vec<Mail>) {
-        self.awake.store(false, Ordering::Release);
         std::mem::swap(&mut *self.queue.lock(), into);
     }
 }
