@@ -7,9 +7,11 @@
 
 pub mod bgsave;
 pub mod clock;
+pub mod data;
 pub mod error;
 pub mod memory;
 pub mod proc;
+pub mod script;
 pub mod server;
 pub mod speed;
 pub mod stats;

@@ -1,7 +1,7 @@
 //! `balas-bench`: the load harness's command line.
 
 use balas_bench::server::{self, Server};
-use balas_bench::{BenchError, bgsave, memory, speed};
+use balas_bench::{BenchError, bgsave, data, memory, speed};
 use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -42,6 +42,12 @@ struct Words {
     /// Measure latency and memory during BGSAVE instead of speed
     #[arg(long)]
     bgsave: bool,
+    /// Measure commands on data of all types, and their memory, instead of speed
+    #[arg(long)]
+    data: bool,
+    /// Of --data: only what has one of these in its name
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -69,7 +75,14 @@ fn run(words: &Words) -> Result<(), BenchError> {
     if words.bgsave {
         bgsave::compare(&programs, words.keys.unwrap_or(2_000_000))?;
     }
-    if words.memory || words.bgsave {
+    if words.data {
+        {
+            let servers = start(&programs)?;
+            data::compare_speed(&servers, base, &words.only, words.rounds)?;
+        }
+        data::compare_memory(&programs, base, &words.only)?;
+    }
+    if words.memory || words.bgsave || words.data {
         return Ok(());
     }
     let tests = speed::select(&words.tests)?;
@@ -80,10 +93,13 @@ fn run(words: &Words) -> Result<(), BenchError> {
         keys: words.keys.unwrap_or(100_000),
         rounds: words.rounds,
     };
-    let servers: Vec<Server> =
-        programs.iter().map(|program| Server::start(program)).collect::<Result<_, _>>()?;
+    let servers = start(&programs)?;
     for &pipeline in &words.pipeline {
         speed::compare(&servers, base, &tests, &load, pipeline)?;
     }
     Ok(())
+}
+
+fn start(programs: &[&Path]) -> Result<Vec<Server>, BenchError> {
+    programs.iter().map(|program| Server::start(program)).collect()
 }
