@@ -95,7 +95,9 @@ fn bit_range(len: usize, start: i64, end: i64, by_bits: bool) -> Option<(u64, u6
 
 fn count_bits(bytes: &[u8], (first, last): (u64, u64)) -> u64 {
     let bytes = &bytes[(first / 8) as usize..=(last / 8) as usize];
-    let all: u64 = bytes.iter().map(|byte| u64::from(byte.count_ones())).sum();
+    let (words, rest) = bytes.as_chunks::<8>();
+    let all: u64 = words.iter().map(|word| u64::from(u64::from_ne_bytes(*word).count_ones())).sum::<u64>()
+        + rest.iter().map(|byte| u64::from(byte.count_ones())).sum::<u64>();
     let before = bytes[0] & !(0xff >> (first % 8));
     let behind = bytes[bytes.len() - 1] & ((1 << (7 - last % 8)) - 1);
     all - u64::from(before.count_ones()) - u64::from(behind.count_ones())
@@ -180,33 +182,64 @@ fn bitpos(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 // ---- BITOP -----------------------------------------------------------------------------------------------
 
+#[derive(Clone, Copy, PartialEq)]
+enum Combine {
+    And,
+    Or,
+    Xor,
+    Not,
+}
+
+impl Combine {
+    /// Combines the first source, already in `result`, with another one, zeros behind its end.
+    fn apply(self, result: &mut [u8], source: &[u8]) {
+        let (within, beyond) = result.split_at_mut(source.len());
+        match self {
+            Combine::And => {
+                within.iter_mut().zip(source).for_each(|(a, b)| *a &= b);
+                beyond.fill(0);
+            }
+            Combine::Or => within.iter_mut().zip(source).for_each(|(a, b)| *a |= b),
+            Combine::Xor => within.iter_mut().zip(source).for_each(|(a, b)| *a ^= b),
+            Combine::Not => {}
+        }
+    }
+}
+
 fn bitop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let combine: fn(u8, u8) -> u8 = match () {
-        () if args.flag("AND") => |a, b| a & b,
-        () if args.flag("OR") => |a, b| a | b,
-        () if args.flag("XOR") => |a, b| a ^ b,
-        () if args.flag("NOT") => |a, _| !a,
+    let combine = match () {
+        () if args.flag("AND") => Combine::And,
+        () if args.flag("OR") => Combine::Or,
+        () if args.flag("XOR") => Combine::Xor,
+        () if args.flag("NOT") => Combine::Not,
         () => return Err(ReplyError::SYNTAX),
     };
     let target = args.key()?;
-    let is_not = args.argv().get(1).eq_ignore_ascii_case(b"NOT");
-    if is_not && args.left() != 1 {
+    if combine == Combine::Not && args.left() != 1 {
         return Err(ReplyError::fixed("ERR BITOP NOT must be called with a single source key."));
     }
-    let mut sources = Vec::with_capacity(args.left());
+    // A first look counts, and finds the types; a second one sees all sources at once, where they are.
+    let mut found = Vec::with_capacity(args.left());
+    let mut len = 0;
     for key in args.rest() {
-        sources.push(with_bytes(cx.keys.get(key).map(Entry::value), |bytes| bytes.to_vec())?);
+        let value = cx.keys.get(key).map(Entry::value);
+        found.push(value.is_some());
+        len = len.max(with_bytes(value, <[u8]>::len)?);
     }
-    let len = sources.iter().map(Vec::len).max().unwrap_or(0);
-    let mut sources = sources.into_iter();
-    let mut result = sources.next().unwrap_or_default();
-    result.resize(len, 0);
-    if is_not {
-        result.iter_mut().for_each(|byte| *byte = combine(*byte, 0));
+    let held = |key, found: bool| if found { cx.keys.held(key).map(Entry::value) } else { None };
+    let mut result = Vec::with_capacity(len);
+    for (i, key) in args.argv().tail(3).iter().enumerate() {
+        with_bytes(held(key, found[i]), |bytes| {
+            if i == 0 {
+                result.extend_from_slice(bytes);
+                result.resize(len, 0);
+            } else {
+                combine.apply(&mut result, bytes);
+            }
+        })?;
     }
-    for source in sources {
-        let source = source.into_iter().chain(std::iter::repeat(0));
-        result.iter_mut().zip(source).for_each(|(byte, other)| *byte = combine(*byte, other));
+    if combine == Combine::Not {
+        result.iter_mut().for_each(|byte| *byte = !*byte);
     }
     if len == 0 {
         super::common::delete(cx, target);
