@@ -27,6 +27,7 @@ pub struct Server {
     pub stats: Stats,
     pub watches: Watches,
     pub pubsub: PubSub,
+    pub waiters: crate::blocking::Waiters,
     pub slowlog: Slowlog,
     pub eviction: Eviction,
     pub replication: Replication,
@@ -64,6 +65,7 @@ impl Server {
             stats: Stats::default(),
             watches: Watches::default(),
             pubsub: PubSub::default(),
+            waiters: Default::default(),
             slowlog: Slowlog::default(),
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
@@ -167,7 +169,6 @@ impl Server {
     /// Carries out what a command asked for that concerns its connection.
     #[inline]
     pub fn after_command(self: &Arc<Self>, conn: &mut Conn) {
-        crate::blocking::forget(self, &mut conn.session);
         if let Some(request) = conn.session.request.take() {
             crate::replication::serve_request(self, conn, *request);
         }
@@ -245,7 +246,6 @@ impl Server {
     pub fn connection_closed(self: &Arc<Self>, conn: &mut Conn) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
-        crate::blocking::forget(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(conn.session.id);
