@@ -112,6 +112,14 @@ impl Waiters {
         found
     }
 
+    /// All keys that somebody waits for, with their databases.
+    pub fn keys(&self) -> Vec<(usize, Box<[u8]>)> {
+        let by_client = self.by_client.lock();
+        let mut waiters: Vec<_> = by_client.values().collect();
+        waiters.sort_unstable_by_key(|waiter| waiter.session.id);
+        waiters.iter().flat_map(|w| w.keys.iter().map(|key| (w.session.db, key.clone()))).collect()
+    }
+
     pub fn summary(&self) -> Summary {
         let by_client = self.by_client.lock();
         let (mut keys, mut on_nokey) = (HashSet::new(), HashSet::new());

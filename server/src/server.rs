@@ -197,16 +197,6 @@ impl Server {
         Ok(())
     }
 
-    /// DEBUG RELOAD: the dataset to disk and back. The world is at rest.
-    pub fn debug_reload(&self, _save: bool, _flush: bool, _merge: bool) -> Result<(), String> {
-        Err("Error trying to load the RDB dump, check server logs.".into())
-    }
-
-    /// DEBUG LOADAOF. The world is at rest.
-    pub fn debug_load_aof(&self) -> Result<(), String> {
-        Err("Error trying to load the AOF files, check server logs.".into())
-    }
-
     /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
     /// put in force, and why.
     pub fn config_changed(

@@ -52,6 +52,8 @@ pub enum Wait {
     Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
     /// That writes may go on; then the command is run as if it had just arrived.
     Unpaused,
+    /// That the world is at rest; then the command is run again. Nothing has happened yet.
+    World,
     /// For the keys of the session's [`Waiter`](crate::blocking::Waiter): whoever makes one ready runs the command
     /// and posts the reply.
     Keys,

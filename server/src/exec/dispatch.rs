@@ -237,7 +237,8 @@ impl Executor {
         if !keys.effects.deliveries.is_empty() {
             send_off(&self.server, session, &mut keys.effects.deliveries, &mut self.pushes);
         }
-        let totals = if keys.ready.is_empty() {
+        // What is read back from a file has been served in its day.
+        let totals = if keys.ready.is_empty() || session.is(SessionFlags::LOADER) {
             keys.into_totals()
         } else {
             let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
@@ -245,7 +246,11 @@ impl Executor {
         };
         account(&self.stats, &totals);
         self.stream = totals.stream;
-        wait.map_or(Outcome::Done, Outcome::Wait)
+        match wait {
+            None => Outcome::Done,
+            Some(Wait::World) => Outcome::NeedsWorld,
+            Some(wait) => Outcome::Wait(wait),
+        }
     }
 
     /// Serves those who wait for a key that another thread has taken away.
@@ -315,7 +320,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let db = cx.session.db;
     cx.keys.effects.finish_command(db, argv, changed);
     // Who waits for keys is counted when that is over.
-    stats.calls.add(u64::from(!matches!(cx.wait, Some(Wait::Keys))));
+    stats.calls.add(u64::from(!matches!(cx.wait, Some(Wait::Keys | Wait::World))));
     let slower_than = cx.settings.slowlog_slower_than_micros;
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
@@ -436,8 +441,10 @@ fn may_write(session: &Session, command: &Command) -> bool {
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
     let multi = session.multi.as_mut().expect("checked by the caller");
-    multi.needs_world |=
-        command.spec.flags.intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES);
+    multi.needs_world |= command
+        .spec
+        .flags
+        .intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS);
     multi.has_writes |= command.has(Flags::WRITE);
     multi.queue.push((command, ArgVec::from(argv)));
 }

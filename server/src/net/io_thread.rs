@@ -618,7 +618,7 @@ fn wait_is_over(server: &Server, wait: &Wait) -> bool {
                 || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
         }
         Wait::Unpaused => !server.are_writes_paused(),
-        Wait::Keys => false,
+        Wait::Keys | Wait::World => false,
     }
 }
 
