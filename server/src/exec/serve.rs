@@ -5,6 +5,7 @@ use super::dispatch::{Batch, Timer, call, rules};
 use super::keys::{Keys, Place, Totals};
 use super::session::Session;
 use crate::blocking::Waiter;
+use crate::clock;
 use crate::net::mailbox::Mail;
 use crate::server::Server;
 use crate::stats::ThreadStats;
@@ -27,6 +28,8 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
     let mut free = &mut stages.first;
     let mut keys = keys;
     keys.begin_writes();
+    // A command of its own, so with a time of its own: what went before may have taken long.
+    let now_ms = clock::now_ms();
     while let Some((db, key)) = keys.ready.pop_front() {
         let mut at = 0;
         while let Some(waiter) = next(server, &mut keys, db, &key, &mut at) {
@@ -35,12 +38,13 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
             keys.db = db;
             keys.rules = rules(batch, session, waiter.command);
             keys.rules.writes = true;
+            keys.rules.now_ms = now_ms;
             let mut cx = Cx {
                 server,
                 settings: &batch.settings,
                 batch,
                 stats,
-                now_ms: batch.now_ms,
+                now_ms,
                 reply: Reply::new(out, session.resp),
                 session,
                 keys,
