@@ -500,9 +500,10 @@ impl<'a> Keys<'a> {
         self.slot_in(db, key).side().map_or(&[], |side| side.blocked.get(key))
     }
 
-    /// The type of what is at a key, expired or not; no access.
-    pub fn type_in(&mut self, db: usize, key: &[u8]) -> Option<Type> {
-        self.slot_in(db, key).get(key).map(|entry| entry.type_of())
+    /// The type of what is at a key and has not expired by `now_ms`. No access, and what has expired stays.
+    pub fn type_in(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<Type> {
+        let entry = self.slot_in(db, key).get(key).filter(|entry| !entry.is_expired(now_ms));
+        entry.map(Entry::type_of)
     }
 
     /// Makes ready for commands that write, whatever the command was that has been running.

@@ -32,7 +32,7 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
     let now_ms = clock::now_ms();
     while let Some((db, key)) = keys.ready.pop_front() {
         let mut at = 0;
-        while let Some(waiter) = next(server, &mut keys, db, &key, &mut at) {
+        while let Some(waiter) = next(server, &mut keys, now_ms, (db, &key), &mut at) {
             let Stage { waiter, session, out, next } = Stage::put(free, waiter);
             free = next;
             keys.db = db;
@@ -79,14 +79,20 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
 }
 
 /// The first from `at` on that wait for the key and may be able to use what is there, with all its slots locked.
-fn next(server: &Server, keys: &mut Keys<'_>, db: usize, key: &[u8], at: &mut usize) -> Option<Arc<Waiter>> {
+fn next(
+    server: &Server,
+    keys: &mut Keys<'_>,
+    now_ms: i64,
+    (db, key): (usize, &[u8]),
+    at: &mut usize,
+) -> Option<Arc<Waiter>> {
     let place: Place = (db, Slot::of(key));
     loop {
         if !keys.lock_also(&[place]) {
             *at = 0;
         }
         let &client = keys.waiting_for(db, key).get(*at)?;
-        let found = keys.type_in(db, key);
+        let found = keys.type_in(db, key, now_ms);
         let waiter = server.waiters.get(client).filter(|waiter| waiter.awaits.is_met_by(found));
         match waiter {
             None => *at += 1,
