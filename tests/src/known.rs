@@ -34,10 +34,10 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         b"object" => encodings(stock, balas),
         // ZRANK key member WITHSCORE came with 7.2.
         _ if is_newer(argv) => stock.is_error(),
+        // Since 7.2 a timeout beyond all time is told from a negative one.
+        name if (name.starts_with(b"b") || name.starts_with(b"x")) && both_begin(stock, balas, b"-ERR timeout is ") => true,
         // 7.2 shows the shortest text of a score, 7.0 seventeen digits.
         name if name.starts_with(b"z") || name.starts_with(b"bz") => same_but_for_double_texts(stock, balas),
-        // Since 7.2 a timeout beyond all time is told from a negative one.
-        name if name.starts_with(b"b") && both_begin(stock, balas, b"-ERR timeout is ") => true,
         // What BY says nothing about stays in the order it has, and a set has its own everywhere.
         b"sort" | b"sort_ro" if argv.iter().any(|word| word.eq_ignore_ascii_case(b"by")) => {
             let is_cut = argv.iter().any(|word| word.eq_ignore_ascii_case(b"limit"));

@@ -125,6 +125,10 @@ impl<'a> Pattern<'a> {
             }
             _ => None,
         };
+        // Slots are locked as patterns lead to them: without this, thousands would be in the end.
+        if cx.world.is_some() {
+            cx.keys.unlock();
+        }
         f(value.as_deref(), cx)
     }
 }
