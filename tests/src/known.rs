@@ -35,7 +35,11 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         // ZRANK key member WITHSCORE came with 7.2.
         _ if is_newer(argv) => stock.is_error(),
         // Since 7.2 a timeout beyond all time is told from a negative one.
-        name if (name.starts_with(b"b") || name.starts_with(b"x")) && both_begin(stock, balas, b"-ERR timeout is ") => true,
+        name if (name.starts_with(b"b") || name.starts_with(b"x"))
+            && both_begin(stock, balas, b"-ERR timeout is ") =>
+        {
+            true
+        }
         // 7.2 shows the shortest text of a score, 7.0 seventeen digits.
         name if name.starts_with(b"z") || name.starts_with(b"bz") => same_but_for_double_texts(stock, balas),
         // What BY says nothing about stays in the order it has, and a set has its own everywhere.

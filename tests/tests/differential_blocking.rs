@@ -103,6 +103,14 @@ const SCENARIOS: &[(&str, &str)] = &[
         "a> BLMOVE k l LEFT LEFT 0\n b> BLPOP k 0\n c> BLPOP l 0\n d: RPUSH k 1 2\n a<\n b<\n c<\n b: BLPOP x k 0.01",
     ),
     (
+        "the node becomes a replica",
+        "a> BLPOP k 0\n b> XREAD BLOCK 0 STREAMS s $\n d: REPLICAOF 127.0.0.1 1\n a<\n a<\n b<\n b<\n [0]\n d: REPLICAOF NO ONE",
+    ),
+    (
+        "the dataset is read back",
+        "d: XGROUP CREATE s g $ MKSTREAM\n d: SET k v\n a> XREADGROUP GROUP g c BLOCK 0 STREAMS s >\n b> BLPOP k2 0\n d: DEBUG RELOAD\n d: XADD s 1-1 f v\n a<\n d: RPUSH k2 1\n b<\n d: GET k",
+    ),
+    (
         "pushed by a served command and by more",
         "a> BLMOVE k l LEFT LEFT 0\n b> BLMPOP 0 1 l LEFT COUNT 9\n d: MULTI\n d: RPUSH l 1 2\n d: RPUSH k 3\n d: EXEC\n b<\n a<\n d: LRANGE l 0 -1",
     ),
@@ -146,8 +154,10 @@ const SINCE_7_2: &[(&str, &str, &str)] = &[
 const NO_GROUP: &str = r"-NOGROUP No such key \'s\' or consumer group \'g\' in XREADGROUP with GROUP option";
 
 fn compare(threads: &str, resp: u8) {
-    let on_stock = Server::start(&stock(), &[]);
+    let debug = ["--enable-debug-command", "yes"];
+    let on_stock = Server::start(&stock(), &debug);
     let logged = ["--appendonly", "yes", "--appendfsync", "no", "--io-threads", threads];
+    let logged = [&debug[..], &logged].concat();
     let mut on_balas = Server::start(&balas(), &logged);
     let mut differences = Vec::new();
     for (name, scenario) in SCENARIOS {

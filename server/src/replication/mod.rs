@@ -170,13 +170,13 @@ impl Replication {
 
     /// As [`Replication::follow`], with the world at rest. Does nothing when it follows it already.
     pub fn follow_at_rest(&self, server: &Arc<Server>, world: &mut dyn AtRest, host: &str, port: u16) {
-        let mut target = self.target.lock();
-        if target.master.as_ref().is_some_and(|(h, p)| h == host && *p == port) {
+        if self.master().is_some_and(|(h, p)| h == host && p == port) {
             return;
         }
+        crate::blocking::release_all(server, world);
+        let mut target = self.target.lock();
         target.master = Some((host.to_owned(), port));
         target.generation += 1;
-        crate::blocking::release_all(server, world);
         self.is_replica.store(true, Ordering::Relaxed);
         self.link_up.store(false, Ordering::Relaxed);
         self.ever_synced.store(false, Ordering::Relaxed);
