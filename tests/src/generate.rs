@@ -570,5 +570,19 @@ impl Generator {
             1 if at < argv.len() => argv[at] = nonsense,
             _ => argv.insert(at, nonsense),
         }
+        if waits_long(argv) {
+            argv.truncate(1);
+        }
     }
+}
+
+/// Whether a command waits for ever, or longer than tests do.
+fn waits_long(argv: &[Vec<u8>]) -> bool {
+    let at = match argv[0].to_ascii_uppercase().as_slice() {
+        b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => argv.len() - 1,
+        b"BLMPOP" | b"BZMPOP" => 1,
+        _ => return false,
+    };
+    let timeout = argv.get(at).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
+    timeout.is_some_and(|seconds| !(0.0001..0.1).contains(&seconds) && (0.0..1e15).contains(&seconds.abs()))
 }
