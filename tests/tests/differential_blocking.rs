@@ -287,3 +287,30 @@ fn the_queue_holds_across_threads() {
         assert_eq!(texts(&client.receive().expect("served")), ["queue".to_owned(), n.to_string()]);
     }
 }
+
+/// DEBUG RELOAD and LOADAOF with several IO threads: the dataset is the same afterwards, without what has expired.
+#[test]
+fn the_dataset_is_read_back_while_the_server_runs() {
+    let directives = ["--appendonly", "yes", "--io-threads", "4", "--enable-debug-command", "yes"];
+    let server = Server::start(&balas(), &directives);
+    let mut client = server.client();
+    for step in (0..500).map(|_| ()).scan(balas_tests::generate::Generator::new(7), |g, ()| Some(g.step())) {
+        client.call(&step.argv).expect("the server answers");
+    }
+    call(&mut client, &["SELECT", "0"]);
+    call(&mut client, &["DEBUG", "SET-ACTIVE-EXPIRE", "0"]);
+    let before = everything(&mut client).expect("the server answers");
+    assert!(!before.is_empty(), "nothing to compare");
+    let commands: [&[&str]; 4] =
+        [&["RELOAD"], &["LOADAOF"], &["RELOAD", "NOSAVE"], &["RELOAD", "NOFLUSH", "MERGE"]];
+    for words in commands {
+        let size = call(&mut client, &["DBSIZE"]).as_i64().expect("a number");
+        call(&mut client, &["SET", "gone", "1", "PX", "1"]);
+        std::thread::sleep(std::time::Duration::from_millis(3));
+        let reply = call(&mut client, &[&["DEBUG"], words].concat());
+        assert_eq!(format!("{reply:?}"), "+OK", "{words:?}");
+        assert!(call(&mut client, &["DBSIZE"]).as_i64() <= Some(size + 1), "{words:?}");
+        assert_eq!(format!("{:?}", call(&mut client, &["EXISTS", "gone"])), ":0");
+        assert_eq!(everything(&mut client).expect("the server answers"), before, "{words:?}");
+    }
+}
