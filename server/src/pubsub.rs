@@ -365,10 +365,13 @@ mod tests {
         assert!(pubsub.subscribe(&mut b, Space::Patterns, b"n*"));
         let (receivers, all) = heard(&pubsub, &[&a, &b], b"news");
         assert_eq!(receivers, 2);
-        assert_eq!(all, [
-            "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nm\r\n",
-            ">4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$1\r\nm\r\n",
-        ]);
+        assert_eq!(
+            all,
+            [
+                "*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$1\r\nm\r\n",
+                ">4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$1\r\nm\r\n",
+            ]
+        );
         assert_eq!(heard(&pubsub, &[&a, &b], b"olds").0, 0);
         pubsub.forget(&mut a);
         assert_eq!(heard(&pubsub, &[&a, &b], b"news").0, 1);

@@ -25,8 +25,7 @@ fn leave(cx: &mut Cx<'_>, args: &mut Args<'_>, space: Space) -> Done {
         }
         return Ok(());
     }
-    let names: Vec<_> =
-        cx.session.subscriptions.iter().flat_map(|own| own.of(space)).cloned().collect();
+    let names: Vec<_> = cx.session.subscriptions.iter().flat_map(|own| own.of(space)).cloned().collect();
     for name in &names {
         cx.server.pubsub.unsubscribe(cx.session, space, name);
         told(cx, space, space.unsubscribed(), Some(name));
@@ -77,8 +76,7 @@ fn spublish(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 /// Tells this node's clients, and the other nodes: over the bus in a cluster, else by the replication stream.
 fn publish_to(cx: &mut Cx<'_>, args: &mut Args<'_>, is_shard: bool) -> Done {
     let (channel, message) = (args.bytes()?, args.bytes()?);
-    let receivers =
-        cx.server.pubsub.address(is_shard, channel, message, &mut cx.keys.effects.deliveries);
+    let receivers = cx.server.pubsub.address(is_shard, channel, message, &mut cx.keys.effects.deliveries);
     match &cx.server.cluster {
         Some(cluster) => cluster.with(|machine, bus| machine.publish(bus, channel, message, is_shard)),
         None if cx.server.replication.has_replicas() => {
