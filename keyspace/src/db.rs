@@ -137,6 +137,20 @@ impl Db {
         SlotGuard { keys: data.len() as u32, expires: data.expires() as u32, data, slots, slot, db: self }
     }
 
+    /// As [`Db::lock`], if nobody holds the slot now.
+    pub fn try_lock(&self, slot: Slot) -> Option<SlotGuard<'_>> {
+        let slots = self.slots.get_or_init(Slots::new);
+        let data = slots.cells[slot.index()].0.try_lock()?;
+        Some(SlotGuard {
+            keys: data.len() as u32,
+            expires: data.expires() as u32,
+            data,
+            slots,
+            slot,
+            db: self,
+        })
+    }
+
     /// Locks a slot for writing: a running snapshot gets what it needs of it first.
     #[inline]
     pub fn lock_write(&self, slot: Slot) -> SlotGuard<'_> {

@@ -5,6 +5,7 @@
 
 use crate::clock;
 use crate::config::{AppendFsync, Settings};
+use crate::exec::cx::AtRest;
 use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::log;
 use crate::net::Mail;
@@ -76,7 +77,7 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
     let found = plan(&storage, &names).map_err(|error| format!("{error}"))?;
     let started = clock::monotonic();
     for file in &found.files {
-        load_file(server, &settings, &storage, &names, file)?;
+        load_file(server, &settings, &storage, &names, file, None)?;
     }
     if !found.files.is_empty() {
         log::notice(&format!(
@@ -85,6 +86,19 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
         ));
     }
     begin(server, storage, names, found).map_err(|error| format!("Can't open the append only file: {error}"))
+}
+
+/// Reads the AOF as it is now into the dataset. The world is at rest.
+pub fn read_again(server: &Arc<Server>, world: &mut dyn AtRest) -> Result<(), String> {
+    server.aof.finish(server).map_err(|error| error.to_string())?;
+    let settings = server.settings();
+    let names = names(&settings);
+    let storage = Disk::new(&settings.dir);
+    let found = plan(&storage, &names).map_err(|error| error.to_string())?;
+    found
+        .files
+        .iter()
+        .try_for_each(|file| load_file(server, &settings, &storage, &names, file, Some(&mut *world)))
 }
 
 /// Starts to write, after what was found has been read.
@@ -125,6 +139,7 @@ fn load_file(
     storage: &Disk,
     names: &AofNames,
     file: &PlannedFile,
+    world: Option<&mut dyn AtRest>,
 ) -> Result<(), String> {
     let path = names.path(&file.name);
     let mut source =
@@ -134,7 +149,7 @@ fn load_file(
         .map_err(|error| format!("Fatal error: can't read {path}: {error}"))?;
     let whole = io::Read::chain(io::Cursor::new(head[..len].to_vec()), source);
     if &head[..len] != b"REDIS" {
-        return replay(server, settings, storage, &path, file, whole, 0);
+        return replay(server, settings, storage, &path, file, (whole, 0), world);
     }
     log::notice("Reading RDB base file on AOF loading...");
     let mut reader = Reader::new(whole, read_options(server));
@@ -144,7 +159,8 @@ fn load_file(
     })?;
     let offset = reader.offset();
     let (buffered, rest) = reader.into_parts();
-    replay(server, settings, storage, &path, file, io::Cursor::new(buffered).chain(rest), offset)
+    let rest = io::Cursor::new(buffered).chain(rest);
+    replay(server, settings, storage, &path, file, (rest, offset), world)
 }
 
 fn read_head(source: &mut impl Read, head: &mut [u8]) -> io::Result<usize> {
@@ -158,15 +174,15 @@ fn read_head(source: &mut impl Read, head: &mut [u8]) -> io::Result<usize> {
     Ok(len)
 }
 
-/// Runs the commands of a file. `offset` is where in it `source` begins.
+/// Runs the commands of a file: from `source`, which begins at `offset` in it. With `world`, that is at rest already.
 fn replay(
     server: &Arc<Server>,
     settings: &Settings,
     storage: &Disk,
     path: &str,
     file: &PlannedFile,
-    source: impl Read,
-    offset: u64,
+    (source, offset): (impl Read, u64),
+    mut world: Option<&mut dyn AtRest>,
 ) -> Result<(), String> {
     let mut executor = Executor::new(server.clone(), 0);
     let mut session = Session::new(u64::MAX, String::new(), String::new(), clock::now_ms());
@@ -207,7 +223,12 @@ fn replay(
         };
         let argv = argv.as_argv();
         reply.clear();
-        let mut outcome = executor.execute(&batch, &mut session, argv, &mut reply, None);
+        // Spelled out, because only a bare reference is shortened to the lifetime of the call.
+        let at_rest: Option<&mut dyn AtRest> = match &mut world {
+            Some(world) => Some(&mut **world),
+            None => None,
+        };
+        let mut outcome = executor.execute(&batch, &mut session, argv, &mut reply, at_rest);
         if matches!(outcome, Outcome::NeedsWorld) {
             let mut world = server.gate.stop_world();
             outcome = executor.execute(&batch, &mut session, argv, &mut reply, Some(&mut world));

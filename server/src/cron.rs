@@ -57,6 +57,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             removed += 1;
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
+                crate::blocking::tell(server, side, slot.db_index(), key);
             }
             crate::notify::publish(server, notify, Classes::EXPIRED, slot.db_index(), "expired", key);
             if server.log.is_active() {

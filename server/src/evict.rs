@@ -118,6 +118,7 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
     let Some(entry) = slot.remove(key) else { return };
     if let Some(side) = slot.side() {
         server.watches.touch(side, key);
+        crate::blocking::tell(server, side, db, key);
     }
     if server.log.is_active() && !server.replication.is_replica() {
         let mut del = Vec::with_capacity(key.len() + 32);

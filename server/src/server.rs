@@ -27,6 +27,7 @@ pub struct Server {
     pub stats: Stats,
     pub watches: Watches,
     pub pubsub: PubSub,
+    pub waiters: crate::blocking::Waiters,
     pub slowlog: Slowlog,
     pub eviction: Eviction,
     pub replication: Replication,
@@ -64,6 +65,7 @@ impl Server {
             stats: Stats::default(),
             watches: Watches::default(),
             pubsub: PubSub::default(),
+            waiters: Default::default(),
             slowlog: Slowlog::default(),
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
@@ -167,7 +169,6 @@ impl Server {
     /// Carries out what a command asked for that concerns its connection.
     #[inline]
     pub fn after_command(self: &Arc<Self>, conn: &mut Conn) {
-        crate::blocking::forget(self, &mut conn.session);
         if let Some(request) = conn.session.request.take() {
             crate::replication::serve_request(self, conn, *request);
         }
@@ -194,16 +195,6 @@ impl Server {
             cluster.save().map_err(|error| format!("Error saving the cluster node config: {error}."))?;
         }
         Ok(())
-    }
-
-    /// DEBUG RELOAD: the dataset to disk and back. The world is at rest.
-    pub fn debug_reload(&self, _save: bool, _flush: bool, _merge: bool) -> Result<(), String> {
-        Err("Error trying to load the RDB dump, check server logs.".into())
-    }
-
-    /// DEBUG LOADAOF. The world is at rest.
-    pub fn debug_load_aof(&self) -> Result<(), String> {
-        Err("Error trying to load the AOF files, check server logs.".into())
     }
 
     /// Acts on settings that have changed. The world is at rest. The error names the parameter that could not be
@@ -245,7 +236,6 @@ impl Server {
     pub fn connection_closed(self: &Arc<Self>, conn: &mut Conn) {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
-        crate::blocking::forget(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(conn.session.id);

@@ -489,6 +489,8 @@ pub struct Filler<'s> {
     now_ms: i64,
     /// A master forgets what has expired; a replica waits to be told.
     drops_expired: bool,
+    /// What to do with a key that is there already: replace it, or fail.
+    replaces: bool,
     pub expired: u64,
     /// What the file says of the history it belongs to.
     pub repl_id: Option<String>,
@@ -504,6 +506,7 @@ impl<'s> Filler<'s> {
             db: 0,
             now_ms: clock::now_ms(),
             drops_expired: !server.replication.is_replica(),
+            replaces: true,
             expired: 0,
             repl_id: None,
             repl_offset: None,
@@ -522,6 +525,12 @@ impl Sink for Filler<'_> {
         }
         let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
         let mut slot = db.lock_write(Slot::of(&entry.key));
+        if !self.replaces && slot.get(&entry.key).is_some() {
+            return Err(format!(
+                "Duplicated key '{}' found in RDB file",
+                String::from_utf8_lossy(&entry.key)
+            ));
+        }
         let mut made = entry.value.into_entry(&entry.key, entry.expire_at_ms);
         made.set_access(keyspace::access::lru(self.now_ms));
         slot.insert_entry(made);
@@ -555,6 +564,14 @@ pub fn read_options(server: &Server) -> ReadOptions {
     let settings = server.settings();
     let limits: Limits = settings.limits;
     ReadOptions { limits, verify_checksum: settings.rdb_checksum, ..ReadOptions::default() }
+}
+
+/// Reads an RDB file into the dataset as it is; a key that is there already is replaced or an error.
+pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result<(), String> {
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut reader = Reader::new(file, read_options(server));
+    let mut filler = Filler { replaces, ..Filler::new(server) };
+    persistence::rdb::load(&mut reader, &mut filler).map(|_| ()).map_err(|error| error.to_string())
 }
 
 /// Replaces the dataset by that of an RDB file. The server must be loading. Returns the database of what comes

@@ -8,6 +8,13 @@ use std::collections::BTreeMap;
 
 /// Rows of COMMAND INFO that differ between the stock server (7.0) and ours (7.2): name and field.
 const CHANGED_IN_7_2: &[(&str, &str)] = &[
+    // Allowed in scripts, where they do not wait.
+    ("blmove", "flags"),
+    ("blpop", "flags"),
+    ("brpop", "flags"),
+    ("brpoplpush", "flags"),
+    ("bzpopmax", "flags"),
+    ("bzpopmin", "flags"),
     ("client|setname", "tips"),
     ("cluster|shards", "flags"),
     ("cluster|slots", "flags"),

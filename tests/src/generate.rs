@@ -85,6 +85,17 @@ const LISTS: Family = Family {
         ("LMOVE <key> <key> LEFT|RIGHT LEFT|RIGHT", EXACT),
         ("RPOPLPUSH <key> <key>", EXACT),
         ("LMPOP <keys> LEFT|RIGHT [ COUNT <count> ]", EXACT),
+        ("BLPOP|BRPOP <key> <key> 0.001", EXACT),
+        ("BLMOVE <key> <key> LEFT|RIGHT LEFT|RIGHT 0.001", EXACT),
+        ("BRPOPLPUSH <key> <key> 0.001", EXACT),
+        ("BLMPOP 0.001 <keys> LEFT|RIGHT [ COUNT <count> ]", EXACT),
+        ("SORT|SORT_RO <key> ALPHA [ LIMIT <int> <int> ] [ ASC|DESC ]", EXACT),
+        (
+            "SORT <key> [ BY nosort|weight-*|h*->f1 ] [ LIMIT <int> <int> ] [ GET # ] [ GET k* ] [ DESC ] [ ALPHA ]",
+            EXACT,
+        ),
+        ("SORT <any> ALPHA [ LIMIT <int> <int> ] [ DESC ] STORE <key>", EXACT),
+        ("SORT <key> ALPHA GET # GET nothing GET h*->f STORE <key>", EXACT),
     ],
 };
 
@@ -124,6 +135,8 @@ const SETS: Family = Family {
         ("SINTER|SUNION|SDIFF ( <key> )+", ANY),
         ("SINTERSTORE|SUNIONSTORE|SDIFFSTORE <key> ( <key> )+", EXACT),
         ("SINTERCARD <keys> [ LIMIT <count> ]", EXACT),
+        ("SORT <key> [ ALPHA ] [ LIMIT <int> <int> ] [ DESC ]", EXACT),
+        ("SORT <key> ALPHA [ BY nosort ] STORE <key>", EXACT),
         ("SSCAN <key> 0 [ MATCH <pattern> ] [ COUNT <count> ]", Compare::Scan { pairs: false }),
         ("SPOP <key>", Compare::Lots(Lots::Pop)),
         ("SPOP <key> <count>", Compare::Lots(Lots::Pop)),
@@ -162,6 +175,10 @@ const ZSETS: Family = Family {
         ("ZREMRANGEBYLEX <lexkey> <lexbound> <lexbound>", EXACT),
         ("ZPOPMIN|ZPOPMAX <key> [ <count> ]", EXACT),
         ("ZMPOP <keys> MIN|MAX [ COUNT <count> ]", EXACT),
+        ("BZPOPMIN|BZPOPMAX <key> <key> 0.001", EXACT),
+        ("BZMPOP 0.001 <keys> MIN|MAX [ COUNT <count> ]", EXACT),
+        ("SORT <key> ALPHA [ LIMIT <int> <int> ] [ DESC ]", EXACT),
+        ("SORT <key> BY nosort [ LIMIT <int> <int> ] [ DESC ] [ GET # ]", EXACT),
         ("ZUNION|ZINTER <keys> [ WEIGHTS <weights> ] [ AGGREGATE SUM|MIN|MAX ] [ WITHSCORES ]", EXACT),
         ("ZDIFF <keys> [ WITHSCORES ]", EXACT),
         ("ZUNIONSTORE|ZINTERSTORE <key> <keys> [ WEIGHTS <weights> ] [ AGGREGATE SUM|MIN|MAX ]", EXACT),
@@ -553,5 +570,19 @@ impl Generator {
             1 if at < argv.len() => argv[at] = nonsense,
             _ => argv.insert(at, nonsense),
         }
+        if waits_long(argv) {
+            argv.truncate(1);
+        }
     }
+}
+
+/// Whether a command waits for ever, or longer than tests do.
+fn waits_long(argv: &[Vec<u8>]) -> bool {
+    let at = match argv[0].to_ascii_uppercase().as_slice() {
+        b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => argv.len() - 1,
+        b"BLMPOP" | b"BZMPOP" => 1,
+        _ => return false,
+    };
+    let timeout = argv.get(at).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
+    timeout.is_some_and(|seconds| !(0.0001..0.1).contains(&seconds) && (0.0..1e15).contains(&seconds.abs()))
 }

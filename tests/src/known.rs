@@ -1,6 +1,6 @@
 //! What stock 7.0 does otherwise than the 7.2 whose behaviour Balas has. Nothing else is let pass.
 
-use crate::compare::without_times;
+use crate::compare::{sorted, without_times};
 use crate::resp::Value;
 
 /// Directives only Balas knows.
@@ -34,18 +34,31 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         b"object" => encodings(stock, balas),
         // ZRANK key member WITHSCORE came with 7.2.
         _ if is_newer(argv) => stock.is_error(),
+        // Since 7.2 a timeout beyond all time is told from a negative one.
+        name if (name.starts_with(b"b") || name.starts_with(b"x"))
+            && both_begin(stock, balas, b"-ERR timeout is ") =>
+        {
+            true
+        }
         // 7.2 shows the shortest text of a score, 7.0 seventeen digits.
-        name if name.starts_with(b"z") => same_but_for_double_texts(stock, balas),
+        name if name.starts_with(b"z") || name.starts_with(b"bz") => same_but_for_double_texts(stock, balas),
+        // What BY says nothing about stays in the order it has, and a set has its own everywhere.
+        b"sort" | b"sort_ro" if argv.iter().any(|word| word.eq_ignore_ascii_case(b"by")) => {
+            let is_cut = argv.iter().any(|word| word.eq_ignore_ascii_case(b"limit"));
+            stock.items().len() == balas.items().len()
+                && !balas.is_error()
+                && (is_cut || sorted(stock.items(), 1) == sorted(balas.items(), 1))
+        }
         // The least integer there is was let pass as a rank.
         b"lpos" => balas.text().is_none() && format!("{balas:?}").contains("-9223372036854775807"),
         _ => false,
     }
 }
 
-/// Small lists and small sets are listpacks since 7.2.
+/// Small lists and small sets are listpacks since 7.2. Stock's SORT turns a small sorted set into a large one.
 fn encodings(stock: &Value, balas: &Value) -> bool {
     let is_listpack = balas.text() == Some(b"listpack");
-    is_listpack && matches!(stock.text(), Some(b"quicklist" | b"hashtable"))
+    is_listpack && matches!(stock.text(), Some(b"quicklist" | b"hashtable" | b"skiplist"))
 }
 
 fn both_begin(stock: &Value, balas: &Value, start: &[u8]) -> bool {

@@ -31,4 +31,5 @@ pub mod generate;
 pub mod known;
 pub mod process;
 pub mod resp;
+pub mod scenario;
 pub mod stored;

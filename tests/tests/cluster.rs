@@ -196,6 +196,34 @@ fn move_slot(slot: u16, from: &Node, to: &Node) {
 }
 
 #[test]
+fn nobody_waits_for_a_slot_that_has_gone() {
+    let cluster = Cluster::of_six(&[]);
+    let key = key_of(&cluster, 0, "queue");
+    let elsewhere = |other: &String| cluster.owner_of(other) == 0 && slot_of(other) != slot_of(&key);
+    let kept = (0..).map(|n| format!("kept:{n}")).find(elsewhere).expect("some key is there");
+    let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let waiting = |count: i64| {
+        wait_until("clients wait", SOON, || from.number("clients", "blocked_clients") == count);
+    };
+    let (mut moved, mut stays) = (from.client(), from.client());
+    moved.send(&["BLPOP", &key, "0"]).expect("sent");
+    stays.send(&["BZPOPMIN", &kept, "0"]).expect("sent");
+    waiting(2);
+    move_slot(slot_of(&key), from, to);
+    let reply = moved.receive().expect("an answer");
+    assert_eq!(format!("{reply:?}"), format!("-MOVED {} 127.0.0.1:{}", slot_of(&key), to.port));
+    waiting(1);
+    from.call(&["ZADD", &kept, "1", "m"]);
+    assert_eq!(stays.receive().expect("an answer").items().len(), 3);
+    // A master that becomes a replica sends everybody away.
+    stays.send(&["BZPOPMIN", &kept, "0"]).expect("sent");
+    waiting(1);
+    cluster.nodes[3].ok(&["CLUSTER", "FAILOVER"]);
+    let reply = format!("{:?}", stays.receive().expect("an answer"));
+    assert!(reply.starts_with("-UNBLOCKED ") || reply.starts_with("-MOVED "), "{reply}");
+}
+
+#[test]
 fn nothing_is_lost_while_slots_move_under_load() {
     let cluster = Cluster::of_six(&[]);
     let mut router = Router::new(cluster.ports());

@@ -47,10 +47,11 @@ pub fn run(server: &Arc<Server>) {
 fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
     match decision {
         Apply::Routing => {
-            let _world = server.gate.stop_world();
+            let mut world = server.gate.stop_world();
             cluster.refresh_routing();
             let routing = cluster.routing();
             server.pubsub.drop_shard_channels(server, |slot| routing.is_in_my_shard(slot));
+            crate::blocking::redirect(server, &mut world);
         }
         Apply::Follow { host, port } => server.replication.follow(server, &host, port),
         Apply::Promote => server.replication.promote(server),
@@ -78,6 +79,9 @@ fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
 fn delete_slot(server: &Server, slot: Slot) {
     let Some(db) = server.keyspace.db(0) else { return };
     let mut guard = db.lock_write(slot);
+    if let Some(side) = guard.side() {
+        side.blocked.iter().for_each(|(key, _)| crate::blocking::tell(server, side, 0, key));
+    }
     let table = guard.take();
     if server.log.is_active() && !server.replication.is_replica() {
         let mut dels = Vec::new();

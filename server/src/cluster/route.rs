@@ -1,6 +1,7 @@
 //! Routing: run it here, MOVED, ASK, or why not.
 
 use super::Routing;
+use crate::blocking::Waiter;
 use crate::config::{Endpoint, Settings};
 use crate::exec::SessionFlags;
 use crate::exec::checks::Checked;
@@ -107,6 +108,23 @@ fn count_keys(c: &Checked<'_>, slot: Slot) -> (usize, usize) {
         *counter += 1;
     });
     (present, absent)
+}
+
+/// Why a command that waits cannot go on waiting here, if so. Everybody waits for a write, so a cluster that is down
+/// is the end of it even where reads are allowed.
+pub fn of_waiter(routing: &Routing, settings: &Settings, waiter: &Waiter) -> Option<ReplyError> {
+    if !routing.state_ok {
+        return Some(ReplyError::CLUSTER_DOWN);
+    }
+    let slot = Slot::of(waiter.keys.first()?);
+    let Some(owner) = routing.owner(slot) else { return Some(ReplyError::CLUSTER_DOWN_UNBOUND) };
+    let reads_here = waiter.session.is(SessionFlags::READONLY)
+        && !waiter.command.has(Flags::WRITE)
+        && routing.is_in_my_shard(slot);
+    if routing.is_mine(slot) || reads_here || routing.importing_from(slot).is_some() {
+        return None;
+    }
+    Some(ReplyError::moved(slot, &endpoint(settings, owner), owner.address.tcp_port))
 }
 
 fn redirect(c: &Checked<'_>, to: &RouteNode, error: impl Fn(&str, u16) -> ReplyError) -> ReplyError {

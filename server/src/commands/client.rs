@@ -6,6 +6,7 @@ use crate::clients::{self, ClientType, View};
 use crate::exec::cx::Wait;
 use crate::exec::session::Session;
 use crate::net::{Conn, Mail};
+use protocol::Reply;
 use protocol::number::parse_i64;
 
 fn client_id(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
@@ -215,6 +216,8 @@ fn kill(cx: &mut Cx<'_>, victims: &Victims<'_>) -> i64 {
     clients::each_other(cx, |thread, conn| {
         if victims.include(&conn.session) {
             conn.doomed = true;
+            // Nothing is to be popped for it any more.
+            crate::blocking::forget(&server, &mut conn.session);
             server.post(thread, Mail::Kill { client: conn.session.id });
             killed += 1;
         }
@@ -235,39 +238,35 @@ fn client_unblock(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         () => return Err(ReplyError::fixed("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
     };
     args.finish()?;
+    let error = with_error.then(|| ReplyError::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK"));
     let mut unblocked = false;
-    let server = cx.server.clone();
+    let (server, stats) = (cx.server.clone(), cx.stats);
     clients::each_other(cx, |thread, conn| {
-        if conn.session.id as i64 == id && conn.waiting.is_some() {
-            unblocked = true;
-            unblock(conn, with_error, |mail| server.post(thread, mail));
+        if conn.session.id as i64 == id {
+            unblocked = crate::blocking::release(&server, stats, conn, error.as_ref())
+                || stop_waiting_for_replicas(conn, error.as_ref(), |mail| server.post(thread, mail));
         }
     });
     cx.reply.integer(i64::from(unblocked));
     Ok(())
 }
 
-fn unblock(conn: &mut Conn, with_error: bool, post: impl Fn(Mail)) {
+fn stop_waiting_for_replicas(conn: &mut Conn, error: Option<&ReplyError>, post: impl Fn(Mail)) -> bool {
     let client = conn.session.id;
-    if let Some(blocked) = &mut conn.session.blocked {
-        match with_error {
-            true => {
-                blocked.refusal = Some(ReplyError::fixed("UNBLOCKED client unblocked via CLIENT UNBLOCK"))
-            }
-            false => blocked.deadline_ms = Some(0),
+    let Some(waiting) = &mut conn.waiting else { return false };
+    let Wait::Replicas { deadline_ms, .. } = &mut waiting.wait else { return false };
+    match error {
+        None => {
+            *deadline_ms = Some(0);
+            post(Mail::LogMoved);
         }
-        return post(Mail::KeyChanged { client });
+        Some(error) => {
+            let mut reply = Vec::new();
+            Reply::new(&mut reply, conn.session.resp).error(error);
+            post(Mail::Unblock { client, reply, write_offset: None });
+        }
     }
-    if with_error {
-        let reply = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n".to_vec();
-        return post(Mail::Unblock { client, reply });
-    }
-    if let Some(waiting) = &mut conn.waiting
-        && let Wait::Replicas { deadline_ms, .. } = &mut waiting.wait
-    {
-        *deadline_ms = Some(0);
-        post(Mail::LogMoved);
-    }
+    true
 }
 
 fn client_pause(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {

@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 use keyspace::listpack::Element;
-use keyspace::types::number::append_double;
+use keyspace::types::number::{append_double, parse_double};
 use protocol::number::parse_i64;
 use protocol::{Reply, Resp, glob};
 
@@ -66,6 +66,25 @@ pub fn count_to_pop(args: &mut Args<'_>) -> Result<usize, ReplyError> {
         count = Some(at_least(args, 1, COUNT)?);
     }
     Ok(count.unwrap_or(1) as usize)
+}
+
+/// When a command gives up that waits for so many seconds; `None`, for 0, is never.
+pub fn deadline_ms(seconds: &[u8], now_ms: i64) -> Result<Option<i64>, ReplyError> {
+    let seconds = parse_double(seconds).ok_or(ReplyError::TIMEOUT_NOT_FLOAT)?;
+    let timeout_ms = seconds * 1000.0;
+    if timeout_ms > i64::MAX as f64 {
+        return Err(ReplyError::TIMEOUT_OUT_OF_RANGE);
+    }
+    deadline(timeout_ms.ceil() as i64, now_ms)
+}
+
+/// As [`deadline_ms`], for milliseconds.
+pub fn deadline(timeout_ms: i64, now_ms: i64) -> Result<Option<i64>, ReplyError> {
+    match timeout_ms {
+        ..0 => Err(ReplyError::TIMEOUT_NEGATIVE),
+        0 => Ok(None),
+        _ => timeout_ms.checked_add(now_ms).map(Some).ok_or(ReplyError::TIMEOUT_OUT_OF_RANGE),
+    }
 }
 
 /// How HRANDFIELD and ZRANDMEMBER are to draw.

@@ -195,21 +195,23 @@ fn encoding_name(entry: &Entry) -> &'static str {
     }
 }
 
+const DUMP_TYPE_BYTES: usize = 1;
+/// Version and checksum.
+const DUMP_FOOTER_BYTES: usize = 10;
+
 fn object(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (now_ms, fill) = (cx.now_ms, cx.settings.limits.list_max_listpack_size);
     let entry = entry(cx, args.bytes()?)?;
-    let (length, extra) = match entry.value() {
-        ValueRef::Bytes(bytes) => (bytes.len(), String::new()),
-        ValueRef::Int(n) => (n.to_string().len(), String::new()),
-        ValueRef::Object(Object::List(list)) if list.encoding_name() == "quicklist" => {
-            let extra = format!(
-                " ql_nodes:1 ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{}",
-                list.len() as f64,
-                list.memory_bytes()
-            );
-            (list.memory_bytes(), extra)
-        }
-        ValueRef::Object(object) => (object.memory_bytes(), String::new()),
+    // As in an RDB file: without the type before it, and what DUMP puts behind it.
+    let length =
+        persistence::rdb::dump(entry.value()).len().saturating_sub(DUMP_TYPE_BYTES + DUMP_FOOTER_BYTES);
+    let extra = match entry.value() {
+        ValueRef::Object(Object::List(list)) if list.encoding_name() == "quicklist" => format!(
+            " ql_nodes:1 ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{}",
+            list.len() as f64,
+            list.memory_bytes()
+        ),
+        _ => String::new(),
     };
     let text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{length} lru:{} lru_seconds_idle:{}{extra}",
@@ -382,19 +384,44 @@ fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             }
         }
     }
+    let server = cx.server.clone();
+    if save {
+        crate::snapshot::save_at_rest(&server).map_err(|_| ReplyError::fixed("ERR"))?;
+    }
+    if flush {
+        empty(cx);
+    }
+    let path = cx.settings.dir.join(&cx.settings.dbfilename);
     cx.keys.unlock();
-    cx.server.debug_reload(save, flush, merge).map_err(|text| ReplyError::new(format!("ERR {text}")))?;
-    crate::log::warning("DB reloaded by DEBUG RELOAD");
+    crate::snapshot::read_into_dataset(&server, &path, merge).map_err(|text| {
+        crate::log::warning(&format!("DEBUG RELOAD: {text}"));
+        ReplyError::fixed("ERR Error trying to load the RDB dump, check server logs.")
+    })?;
+    cx.keys.ready = server.waiters.keys().into();
+    crate::log::notice("DB reloaded by DEBUG RELOAD");
     cx.reply.ok();
     Ok(())
 }
 
 fn loadaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.keys.unlock();
-    cx.server.debug_load_aof().map_err(|text| ReplyError::new(format!("ERR {text}")))?;
-    crate::log::warning("Append Only File loaded by DEBUG LOADAOF");
+    let server = cx.server.clone();
+    empty(cx);
+    let Some(world) = &mut cx.world else { return Ok(()) };
+    crate::aof::read_again(&server, &mut **world).map_err(|text| {
+        crate::log::warning(&format!("DEBUG LOADAOF: {text}"));
+        ReplyError::fixed("ERR Error trying to load the AOF files, check server logs.")
+    })?;
+    cx.keys.ready = server.waiters.keys().into();
+    crate::log::notice("Append Only File loaded by DEBUG LOADAOF");
     cx.reply.ok();
     Ok(())
+}
+
+/// Takes everything out of all databases. Nothing is logged: what is read in next is the same.
+fn empty(cx: &mut Cx<'_>) {
+    for db in 0..cx.settings.databases {
+        crate::lazyfree::drop_tables(cx.keys.take_all(db));
+    }
 }
 
 fn structsize(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {

@@ -1,4 +1,4 @@
-//! Lists. The commands that wait for elements are not here.
+//! Lists. The commands that wait for elements are in `list_wait.rs`.
 
 use super::common::{bounded, count_to_pop, element, keys_to_pop, positive};
 use super::prelude::*;
@@ -29,7 +29,7 @@ fn push_event(end: End) -> &'static str {
     if end == End::Head { "lpush" } else { "rpush" }
 }
 
-fn pop_event(end: End) -> &'static str {
+pub(super) fn pop_event(end: End) -> &'static str {
     if end == End::Head { "lpop" } else { "rpop" }
 }
 
@@ -80,7 +80,7 @@ fn pop(cx: &mut Cx<'_>, args: &mut Args<'_>, end: End) -> Done {
 }
 
 /// Replies with up to `count` elements from one end, and removes them. Returns how many.
-fn pop_many(
+pub(super) fn pop_many(
     list: &mut ListValue,
     end: End,
     count: usize,
@@ -136,7 +136,7 @@ fn lmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-fn end(args: &mut Args<'_>) -> Result<End, ReplyError> {
+pub(super) fn end(args: &mut Args<'_>) -> Result<End, ReplyError> {
     if args.flag("LEFT") {
         Ok(End::Head)
     } else if args.flag("RIGHT") {
@@ -146,7 +146,7 @@ fn end(args: &mut Args<'_>) -> Result<End, ReplyError> {
     }
 }
 
-fn move_element(cx: &mut Cx<'_>, from: &[u8], to: &[u8], from_end: End, to_end: End) -> Done {
+pub(super) fn move_element(cx: &mut Cx<'_>, from: &[u8], to: &[u8], from_end: End, to_end: End) -> Done {
     let limits = &cx.settings.limits;
     if cx.keys.typed_mut::<ListValue>(from)?.is_none() {
         cx.reply.null();

@@ -24,6 +24,7 @@ mod help;
 mod introspection;
 mod lcs;
 mod list;
+mod list_wait;
 mod memory;
 pub mod migrate;
 mod persistence;
@@ -63,6 +64,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     hash::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
+    list_wait::COMMANDS,
     memory::COMMANDS,
     migrate::COMMANDS,
     persistence::COMMANDS,

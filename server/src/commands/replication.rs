@@ -28,7 +28,9 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         return Ok(());
     }
     log::notice(&format!("REPLICAOF {host}:{port} enabled (user request from 'id={}')", cx.session.id));
-    server.replication.follow_at_rest(&server, &host, port);
+    if let Some(world) = &mut cx.world {
+        server.replication.follow_at_rest(&server, &mut **world, &host, port);
+    }
     cx.reply.ok();
     Ok(())
 }

@@ -114,11 +114,12 @@ impl Loaded {
             _ => {
                 let row = row_of(name).ok_or(BAD)?;
                 let param = &PARAMS[row];
-                if args.is_empty() || (args.len() > 1 && !param.flags.multi) {
+                if args.len() != 1 && !param.flags.multi {
                     return Err("wrong number of arguments".into());
                 }
                 let first = self.seen.insert(row);
-                let mut args = args.to_vec();
+                // `save` alone is `save ""`.
+                let mut args = if args.is_empty() { vec![String::new()] } else { args.to_vec() };
                 if param.flags.multi && args.len() == 1 {
                     args = split_again(&args[0]);
                 }

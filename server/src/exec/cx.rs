@@ -42,6 +42,8 @@ pub struct Cx<'a> {
     pub wait: Option<Wait>,
     /// Runs inside EXEC: must not wait.
     pub in_transaction: bool,
+    /// The command has waited and is run again, because one of its keys may be ready.
+    pub is_retry: bool,
 }
 
 /// What a client waits for.
@@ -50,8 +52,11 @@ pub enum Wait {
     Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
     /// That writes may go on; then the command is run as if it had just arrived.
     Unpaused,
-    /// That one of the keys in the session's [`Blocked`](crate::blocking::Blocked) changes; then, too.
-    Key,
+    /// That the world is at rest; then the command is run again. Nothing has happened yet.
+    World,
+    /// For the keys of the session's [`Waiter`](crate::blocking::Waiter): whoever makes one ready runs the command
+    /// and posts the reply.
+    Keys,
 }
 
 impl Cx<'_> {
@@ -59,6 +64,11 @@ impl Cx<'_> {
     pub fn select(&mut self, db: usize) {
         self.session.db = db;
         self.keys.db = db;
+    }
+
+    /// Whether the command may wait: in a transaction, or for somebody who is obeyed, nothing may.
+    pub fn may_wait(&self) -> bool {
+        !self.in_transaction && !self.session.is_obeyed()
     }
 
     /// The command's full name, as error texts quote it.

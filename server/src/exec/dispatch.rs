@@ -3,7 +3,8 @@
 use super::checks::{self, Checked};
 use super::cx::{AtRest, Cx, Wait};
 use super::effects::Effects;
-use super::keys::{Keys, Place, Rules};
+use super::keys::{Keys, Place, Rules, Totals};
+use super::serve::{Tools, serve};
 use super::session::{Session, SessionFlags};
 use super::spec::Flags;
 use super::table::{Command, table};
@@ -127,7 +128,7 @@ impl Executor {
     ) -> Outcome {
         let start = out.len();
         let outcome = self.admit(batch, session, argv, out, world);
-        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed | Outcome::Wait(Wait::Key)) {
+        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed | Outcome::Wait(Wait::Keys)) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
         }
@@ -225,6 +226,7 @@ impl Executor {
             },
             wait: None,
             in_transaction: false,
+            is_retry: false,
         };
         call(&mut cx, command, argv, &mut self.timer);
         let Cx { keys, wait, session, .. } = cx;
@@ -235,17 +237,34 @@ impl Executor {
         if !keys.effects.deliveries.is_empty() {
             send_off(&self.server, session, &mut keys.effects.deliveries, &mut self.pushes);
         }
-        keys.unlock();
-        if keys.effects.dirty > 0 {
-            self.stats.changes.add(keys.effects.dirty);
+        // What is read back from a file has been served in its day.
+        let totals = if keys.ready.is_empty() || session.is(SessionFlags::LOADER) {
+            keys.into_totals()
+        } else {
+            let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
+            serve(Tools { server, batch, stats, timer }, keys)
+        };
+        account(&self.stats, &totals);
+        self.stream = totals.stream;
+        match wait {
+            None => Outcome::Done,
+            Some(Wait::World) => Outcome::NeedsWorld,
+            Some(wait) => Outcome::Wait(wait),
         }
-        if keys.hits + keys.misses + keys.expired > 0 {
-            self.stats.hits.add(keys.hits);
-            self.stats.misses.add(keys.misses);
-            self.stats.expired.add(keys.expired);
-        }
-        self.stream = keys.effects.into_buffer();
-        wait.map_or(Outcome::Done, Outcome::Wait)
+    }
+
+    /// Serves those who wait for a key that another thread has taken away.
+    pub fn serve_key(&mut self, batch: &Batch, db: usize, key: Box<[u8]>) {
+        let nobody = Session::new(0, String::new(), String::new(), batch.now_ms);
+        let logged = batch.logged && !batch.role_is_replica;
+        let effects = Effects::new(std::mem::take(&mut self.stream), logged);
+        let rules = Rules { writes: true, ..lookup_rules(batch, &nobody, false) };
+        let mut keys = Keys::new(&self.server, &mut self.rng, db, false, rules, effects);
+        keys.ready.push_back((db, key));
+        let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
+        let totals = serve(Tools { server, batch, stats, timer }, keys);
+        account(&self.stats, &totals);
+        self.stream = totals.stream;
     }
 
     #[cold]
@@ -300,7 +319,8 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let changed = cx.keys.effects.dirty != dirty_before || command.has(Flags::ALWAYS_PROPAGATED);
     let db = cx.session.db;
     cx.keys.effects.finish_command(db, argv, changed);
-    stats.calls.add(1);
+    // Who waits for keys is counted when that is over.
+    stats.calls.add(u64::from(!matches!(cx.wait, Some(Wait::Keys | Wait::World))));
     let slower_than = cx.settings.slowlog_slower_than_micros;
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
@@ -356,6 +376,18 @@ impl Timer {
     }
 }
 
+#[inline]
+fn account(stats: &ThreadStats, totals: &Totals) {
+    if totals.dirty > 0 {
+        stats.changes.add(totals.dirty);
+    }
+    if totals.hits + totals.misses + totals.expired > 0 {
+        stats.hits.add(totals.hits);
+        stats.misses.add(totals.misses);
+        stats.expired.add(totals.expired);
+    }
+}
+
 /// The command these arguments name, with its arity checked.
 fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyError> {
     let name = argv.name();
@@ -376,7 +408,12 @@ fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyErro
 }
 
 #[inline]
-fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
+pub fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
+    lookup_rules(batch, session, command.has(Flags::READONLY))
+}
+
+#[inline]
+fn lookup_rules(batch: &Batch, session: &Session, reads_only: bool) -> Rules {
     let obeyed = session.is_obeyed();
     Rules {
         now_ms: batch.now_ms,
@@ -385,9 +422,9 @@ fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
         ignores_expiry: obeyed,
         touches: !session.is(SessionFlags::NO_TOUCH),
         notify: batch.settings.notify,
-        counts_lookups: command.has(Flags::READONLY),
+        counts_lookups: reads_only,
         // A transaction or a script may write whatever its own flags say.
-        writes: !command.has(Flags::READONLY),
+        writes: !reads_only,
     }
 }
 
@@ -404,8 +441,10 @@ fn may_write(session: &Session, command: &Command) -> bool {
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
     let multi = session.multi.as_mut().expect("checked by the caller");
-    multi.needs_world |=
-        command.spec.flags.intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES);
+    multi.needs_world |= command
+        .spec
+        .flags
+        .intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS);
     multi.has_writes |= command.has(Flags::WRITE);
     multi.queue.push((command, ArgVec::from(argv)));
 }
@@ -431,7 +470,7 @@ fn send_off(server: &Server, session: &Session, deliveries: &mut Vec<Delivery>, 
 
 /// CLIENT REPLY: takes back what is not to be sent.
 #[inline]
-fn settle_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
+pub fn settle_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
     const SILENT: SessionFlags = SessionFlags::REPLY_OFF.union(SessionFlags::REPLY_SKIP);
     if session.flags.intersects(SILENT) && !session.last_command.is_some_and(|last| last.has(Flags::PUSHES)) {
         out.truncate(start);

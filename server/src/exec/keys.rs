@@ -8,8 +8,9 @@ use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::object::TypedValue;
 use keyspace::table::{Item, Table};
-use keyspace::{Db, Entry, EntryMut, NewValue, SlotGuard, ValueRef};
+use keyspace::{Db, Entry, EntryMut, NewValue, SlotGuard, Type, ValueRef};
 use protocol::{ReplyError, Slot};
+use std::collections::VecDeque;
 
 /// A slot of a numbered database; also the order in which locks are taken.
 pub type Place = (usize, Slot);
@@ -46,6 +47,9 @@ pub struct Keys<'a> {
     at_rest: bool,
     pub rules: Rules,
     pub effects: Effects,
+    /// Keys that have changed and that clients wait for, in the order in which they changed: these clients are
+    /// served when the command is done ([`super::serve`]).
+    pub ready: VecDeque<(usize, Box<[u8]>)>,
     pub hits: u64,
     pub misses: u64,
     pub expired: u64,
@@ -61,7 +65,19 @@ impl<'a> Keys<'a> {
         effects: Effects,
     ) -> Keys<'a> {
         let guards = Guards::Many(Vec::new());
-        Keys { server, rng, db, guards, at_rest, rules, effects, hits: 0, misses: 0, expired: 0 }
+        Keys {
+            server,
+            rng,
+            db,
+            guards,
+            at_rest,
+            rules,
+            effects,
+            ready: VecDeque::new(),
+            hits: 0,
+            misses: 0,
+            expired: 0,
+        }
     }
 
     /// Locks one slot of the current database. Nothing may be locked yet.
@@ -312,21 +328,24 @@ impl<'a> Keys<'a> {
         let slot = self.slot_in(db, key);
         if let Some(side) = slot.side() {
             server.watches.touch(side, key);
-            crate::blocking::wake(server, side, key);
+            if !side.blocked.get(key).is_empty() {
+                self.note_ready(db, key);
+            }
         }
     }
 
-    /// Tells those who wait for `key`, and not those who watch it.
+    /// Has those who wait for `key` looked after, without a word to those who watch it.
     pub fn wake(&mut self, key: &[u8]) {
-        let server = self.server;
-        if let Some(side) = self.slot(key).side() {
-            crate::blocking::wake(server, side, key);
+        if !self.waiting_for(self.db, key).is_empty() {
+            self.note_ready(self.db, key);
         }
     }
 
-    /// Notes that a client waits for `key`. False when it does already.
-    pub fn block(&mut self, key: &[u8], client: u64) -> bool {
-        self.slot(key).side_mut().blocked.add(key, client)
+    #[cold]
+    fn note_ready(&mut self, db: usize, key: &[u8]) {
+        if !self.ready.iter().any(|(other_db, other)| *other_db == db && **other == *key) {
+            self.ready.push_back((db, key.into()));
+        }
     }
 
     /// Publishes a keyspace event, if anybody asked for its class.
@@ -345,6 +364,19 @@ impl<'a> Keys<'a> {
 }
 
 impl<'a> Guards<'a> {
+    /// All that is locked, by place; one slot alone is of database `db`.
+    fn many(&mut self, db: usize) -> &mut Vec<(Place, SlotGuard<'a>)> {
+        if let Guards::One(..) = self
+            && let Guards::One(slot, guard) = std::mem::replace(self, Guards::Many(Vec::new()))
+        {
+            *self = Guards::Many(vec![((db, slot), guard)]);
+        }
+        match self {
+            Guards::Many(guards) => guards,
+            Guards::One(..) => unreachable!("turned into many"),
+        }
+    }
+
     /// The locked slot of `key` in database `db`. `on_demand` allows to lock it now, to write or to read.
     #[inline]
     fn of(
@@ -403,19 +435,20 @@ impl Keys<'_> {
         self.server.keyspace.swap(a, b);
     }
 
-    /// Tells those who watch keys of `watched_db` that exist in one of `dbs`.
-    fn tell_watchers(&self, watched_db: usize, dbs: &[usize]) {
+    /// Tells those who watch keys of `watched_db`, or wait for them, that exist in one of `dbs`.
+    fn tell_watchers(&mut self, watched_db: usize, dbs: &[usize]) {
         let count =
             |slot: Slot| dbs.iter().map(|&db| database(self.server, db).key_count(slot)).sum::<usize>();
         for slot in Slot::all().filter(|&slot| count(slot) > 0) {
             let guards: Vec<_> = dbs.iter().map(|&db| (db, database(self.server, db).lock(slot))).collect();
             let Some((_, watched)) = guards.iter().find(|(db, _)| *db == watched_db) else { continue };
             let Some(side) = watched.side() else { continue };
-            for (key, _) in side.watched.iter() {
-                if guards.iter().any(|(_, guard)| guard.get(key).is_some()) {
-                    self.server.watches.touch(side, key);
-                }
+            let exists = |key: &[u8]| guards.iter().any(|(_, guard)| guard.get(key).is_some());
+            for (key, _) in side.watched.iter().filter(|(key, _)| exists(key)) {
+                self.server.watches.touch(side, key);
             }
+            let awaited = side.blocked.iter().filter(|(key, _)| exists(key));
+            self.ready.extend(awaited.map(|(key, _)| (watched_db, key.into())));
         }
     }
 
@@ -425,6 +458,86 @@ impl Keys<'_> {
             guards.iter_mut().for_each(|(_, guard)| guard.update_census());
         }
         database(self.server, self.db).len()
+    }
+}
+
+/// What is left of a command's keys when its slots are unlocked.
+pub struct Totals {
+    pub dirty: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
+    /// The log's buffer, for the next command.
+    pub stream: Vec<u8>,
+}
+
+impl Keys<'_> {
+    /// Lets go of all slots, for good.
+    #[inline]
+    pub fn into_totals(self) -> Totals {
+        let Keys { guards, effects, hits, misses, expired, .. } = self;
+        drop(guards);
+        Totals { dirty: effects.dirty, hits, misses, expired, stream: effects.into_buffer() }
+    }
+}
+
+/// Those who wait for keys.
+impl<'a> Keys<'a> {
+    /// Notes that a client waits for `key`. False when it does already.
+    pub fn block(&mut self, key: &[u8], client: u64) -> bool {
+        self.slot(key).side_mut().blocked.add(key, client)
+    }
+
+    /// Notes that it does no more.
+    pub fn unblock_in(&mut self, db: usize, key: &[u8], client: u64) {
+        let slot = self.slot_in(db, key);
+        slot.side_mut().blocked.remove(key, client);
+        slot.trim();
+    }
+
+    /// Who waits for a key, in the order of arrival.
+    pub fn waiting_for(&mut self, db: usize, key: &[u8]) -> &[u64] {
+        self.slot_in(db, key).side().map_or(&[], |side| side.blocked.get(key))
+    }
+
+    /// The type of what is at a key and has not expired by `now_ms`. No access, and what has expired stays.
+    pub fn type_in(&mut self, db: usize, key: &[u8], now_ms: i64) -> Option<Type> {
+        let entry = self.slot_in(db, key).get(key).filter(|entry| !entry.is_expired(now_ms));
+        entry.map(Entry::type_of)
+    }
+
+    /// Makes ready for commands that write, whatever the command was that has been running.
+    pub fn begin_writes(&mut self) {
+        if std::mem::replace(&mut self.rules.writes, true) {
+            return;
+        }
+        match &mut self.guards {
+            Guards::One(_, guard) => guard.ensure_saved(),
+            Guards::Many(guards) => guards.iter_mut().for_each(|(_, guard)| guard.ensure_saved()),
+        }
+    }
+
+    /// Locks `places` besides what is locked. False if that was possible only by letting go of everything first:
+    /// then nothing but `places` is locked, and anything may have happened in between.
+    pub fn lock_also(&mut self, places: &[Place]) -> bool {
+        let server = self.server;
+        let guards = self.guards.many(self.db);
+        for &place in places {
+            let Err(at) = guards.binary_search_by_key(&place, |(place, _)| *place) else { continue };
+            let db = database(server, place.0);
+            // With the world at rest nobody else holds a slot for long.
+            let locked = if self.at_rest { Some(db.lock(place.1)) } else { db.try_lock(place.1) };
+            let Some(mut guard) = locked else {
+                self.unlock();
+                self.lock_many(&mut places.to_vec());
+                return false;
+            };
+            if self.rules.writes {
+                guard.ensure_saved();
+            }
+            guards.insert(at, (place, guard));
+        }
+        true
     }
 }
 

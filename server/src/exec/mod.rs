@@ -5,6 +5,7 @@ pub mod cx;
 pub mod dispatch;
 pub mod effects;
 pub mod keys;
+mod serve;
 pub mod session;
 pub mod spec;
 pub mod table;

@@ -59,7 +59,7 @@ pub struct Session {
     /// What it listens to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
     /// Set while a command waits for keys.
-    pub blocked: Option<Box<crate::blocking::Blocked>>,
+    pub blocked: Option<std::sync::Arc<crate::blocking::Waiter>>,
     /// Where in the write log this client's last write ended, for WAIT and the commit gate.
     pub last_write_offset: u64,
     /// What the client has said about itself as a replica.
@@ -128,6 +128,18 @@ impl Session {
             replica: None,
             request: None,
         }
+    }
+
+    /// The client as far as a command needs it that another thread runs for it: all that commands ask about who
+    /// sent them, nothing of what they leave with the connection.
+    pub fn stand_in(&self) -> Session {
+        let mut session = Session::new(self.id, self.peer.clone(), self.local.clone(), self.created_ms);
+        session.flags = self.flags;
+        session.db = self.db;
+        session.resp = self.resp;
+        session.name.clone_from(&self.name);
+        session.thread = self.thread;
+        session
     }
 
     #[inline]

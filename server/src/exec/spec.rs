@@ -3,6 +3,9 @@
 use super::cx::Cx;
 use protocol::{Args, Argv, ReplyError};
 
+/// Calls back with the position of each key that options name.
+pub type Finder = fn(Argv<'_>, &mut dyn FnMut(usize, KeyFlags));
+
 pub type Handler = fn(&mut Cx<'_>, &mut Args<'_>) -> Result<(), ReplyError>;
 
 bitflags::bitflags! {
@@ -43,6 +46,8 @@ bitflags::bitflags! {
         const ANY_SLOT = 1 << 35;
         /// Names keys of another database too.
         const TWO_DATABASES = 1 << 36;
+        /// May look at keys that its options give patterns of: the handler asks for the world at rest then.
+        const PATTERNS = 1 << 40;
         /// Its write is propagated as it stands even when it changed nothing.
         const ALWAYS_PROPAGATED = 1 << 37;
         /// Runs what MULTI has queued.
@@ -278,6 +283,8 @@ pub struct CommandSpec {
     pub flags: Flags,
     pub handler: Handler,
     pub keys: &'static [KeySpec],
+    /// Finds the keys that key specs cannot tell.
+    pub finder: Option<Finder>,
     pub acl: Acl,
     pub group: Group,
     pub since: &'static str,
@@ -292,6 +299,7 @@ impl CommandSpec {
             flags,
             handler,
             keys: &[],
+            finder: None,
             acl: Acl::empty(),
             group: Group::Generic,
             since: "1.0.0",
@@ -301,6 +309,11 @@ impl CommandSpec {
 
     pub const fn keys(mut self, keys: &'static [KeySpec]) -> CommandSpec {
         self.keys = keys;
+        self
+    }
+
+    pub const fn finder(mut self, finder: Finder) -> CommandSpec {
+        self.finder = Some(finder);
         self
     }
 
@@ -335,6 +348,9 @@ impl CommandSpec {
             if !spec.flags.contains(KeyFlags::NOT_KEY) {
                 spec.each(argv, &mut |pos| f(pos, spec.flags))?;
             }
+        }
+        if let Some(finder) = self.finder {
+            finder(argv, &mut f);
         }
         Ok(())
     }

@@ -12,6 +12,9 @@ pub fn clients(text: &mut Text, cx: &Cx<'_>) {
     text.field("maxclients", cx.settings.maxclients);
     text.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
     text.field("blocked_clients", stats.blocked.load(Relaxed));
-    text.zeros(&["tracking_clients", "clients_in_timeout_table"]);
-    text.zeros(&["total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    let waiters = cx.server.waiters.summary();
+    text.zeros(&["tracking_clients"]);
+    text.field("clients_in_timeout_table", waiters.with_deadline);
+    text.field("total_blocking_keys", waiters.keys);
+    text.field("total_blocking_keys_on_nokey", waiters.keys_on_nokey);
 }

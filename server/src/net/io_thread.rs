@@ -6,6 +6,7 @@ use crate::clients::ClientType;
 use crate::clock;
 use crate::config::BufferLimit;
 use crate::exec::cx::Wait;
+use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::gate::World;
 use crate::pubsub::shard_channel_gone;
@@ -14,8 +15,10 @@ use mio::{Events, Interest, Poll, Token};
 use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
 use protocol::{Argv, Reply, ReplyError};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Bytes read from a socket at once.
@@ -44,12 +47,12 @@ pub struct IoThread {
     unread: Vec<usize>,
     /// Tokens of connections that are replicas.
     replicas: Vec<usize>,
-    /// Tokens of connections that wait.
+    /// Tokens of connections that wait for something other than keys.
     waiting: Vec<usize>,
     /// Tokens of connections that were sent messages and have not been written to yet.
     pushed: Vec<usize>,
-    /// When the first of those that wait for keys gives up.
-    soonest_ms: i64,
+    /// When clients that wait for keys give up.
+    deadlines: BTreeSet<(i64, u64)>,
 }
 
 /// A thread's turn: its cell of the gate, and what the batch sees.
@@ -100,7 +103,7 @@ impl IoThread {
             replicas: Vec::new(),
             waiting: Vec::new(),
             pushed: Vec::new(),
-            soonest_ms: i64::MAX,
+            deadlines: BTreeSet::new(),
         };
         Ok((thread, mailbox))
     }
@@ -113,8 +116,7 @@ impl IoThread {
             let has_mail = !self.mailbox.may_sleep();
             let timeout = match () {
                 () if has_mail || !self.unread.is_empty() => Some(Duration::ZERO),
-                () if !self.waiting.is_empty() => Some(Duration::from_millis(self.next_deadline_ms())),
-                () => None,
+                () => self.next_look_ms().map(Duration::from_millis),
             };
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -142,6 +144,9 @@ impl IoThread {
             }
             if !self.waiting.is_empty() {
                 self.look_after_waiting(&mut turn);
+            }
+            if !self.deadlines.is_empty() {
+                self.give_up_waiting(&mut turn);
             }
             self.executor.end_batch();
             let grown = server.log.end() != log_end;
@@ -175,17 +180,10 @@ impl IoThread {
                     conn.output.extend_from_slice(&bytes);
                     conn.flush().map(|_| ()).map_err(|_| Closed)
                 }),
-                Mail::Unblock { client, reply } => {
-                    self.with_conn(turn, client, |conn, _| {
-                        conn.waiting = None;
-                        conn.output.extend_from_slice(&reply);
-                        conn.flush().map(|_| ()).map_err(|_| Closed)
-                    });
-                    if let Some(token) = turn.state().token_of(client) {
-                        self.serve(turn, token, true, false);
-                    }
+                Mail::Unblock { client, reply, write_offset } => {
+                    self.answer(turn, client, &reply, write_offset);
                 }
-                Mail::KeyChanged { client } => self.look_again(turn, client),
+                Mail::KeyReady { db, key } => self.executor.serve_key(&turn.batch, db, key),
                 Mail::Kill { client } => self.with_conn(turn, client, |_, _| Err(Closed)),
                 Mail::LogMoved => self.release_held(turn),
                 Mail::Stop => return true,
@@ -215,14 +213,63 @@ impl IoThread {
         }
     }
 
-    /// Runs the command of a client that waits for keys again.
-    fn look_again(&mut self, turn: &mut Turn<'_>, client: u64) {
-        self.with_conn(turn, client, |conn, _| {
-            conn.waiting.take_if(|waiting| matches!(waiting.wait, Wait::Key));
-            Ok(())
-        });
-        if let Some(token) = turn.state().token_of(client) {
-            self.serve(turn, token, true, false);
+    /// Ends the waiting of a client with its reply, and runs what it has sent meanwhile.
+    fn answer(&mut self, turn: &mut Turn<'_>, client: u64, reply: &[u8], write_offset: Option<u64>) {
+        let Some(token) = turn.state().token_of(client) else { return };
+        let Some(mut conn) = turn.state().take(token) else { return };
+        self.stop_waiting(turn.server, &mut conn);
+        self.waiting.retain(|&other| other != token);
+        if let Some(offset) = write_offset {
+            conn.session.last_write_offset = offset;
+        }
+        let start = self.out.len();
+        self.out.extend_from_slice(reply);
+        settle_reply(&mut conn.session, &mut self.out, start);
+        let result = self.run_arrived(turn, &mut conn);
+        if result.is_ok() && conn.waiting.is_some() && !self.waiting.contains(&token) {
+            self.note_waiting(token, &conn);
+        }
+        self.put_back(turn, token, conn, result);
+    }
+
+    /// Runs what arrived while the client waited, and sends all replies there are.
+    fn run_arrived(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
+        let input = std::mem::take(&mut conn.input);
+        let used = self.run_input(turn, conn, &input)?;
+        conn.input = input[used..].to_vec();
+        self.send(turn, conn)
+    }
+
+    fn start_waiting(&mut self, turn: &Turn<'_>, conn: &mut Conn, wait: Wait) {
+        match (&wait, &conn.session.blocked) {
+            // Counted where they are served.
+            (Wait::Keys, Some(waiter)) => {
+                self.deadlines.extend(waiter.deadline_ms.map(|deadline_ms| (deadline_ms, conn.session.id)));
+            }
+            _ => {
+                turn.server.stats.blocked.fetch_add(1, Relaxed);
+            }
+        }
+        conn.waiting = Some(Waiting { wait });
+    }
+
+    fn stop_waiting(&mut self, server: &Server, conn: &mut Conn) -> Option<Wait> {
+        let Waiting { wait } = conn.waiting.take()?;
+        if !matches!(wait, Wait::Keys) {
+            server.stats.blocked.fetch_sub(1, Relaxed);
+        }
+        if let Some(waiter) = conn.session.blocked.take()
+            && let Some(deadline_ms) = waiter.deadline_ms
+        {
+            self.deadlines.remove(&(deadline_ms, conn.session.id));
+        }
+        Some(wait)
+    }
+
+    fn note_waiting(&mut self, token: usize, conn: &Conn) {
+        let waits_for_keys = conn.waiting.as_ref().is_some_and(|waiting| matches!(waiting.wait, Wait::Keys));
+        if !waits_for_keys {
+            self.waiting.push(token);
         }
     }
 
@@ -265,6 +312,8 @@ impl IoThread {
         self.replicas.retain(|&other| other != token);
         self.waiting.retain(|&other| other != token);
         turn.state().release(token, conn.session.id);
+        crate::blocking::forget(turn.server, &mut conn.session);
+        self.stop_waiting(turn.server, &mut conn);
         turn.server.connection_closed(&mut conn);
     }
 
@@ -282,7 +331,7 @@ impl IoThread {
             self.replicas.push(token);
         }
         if result.is_ok() && conn.waiting.is_some() && !self.waiting.contains(&token) {
-            self.waiting.push(token);
+            self.note_waiting(token, &conn);
         }
         self.put_back(turn, token, conn, result);
     }
@@ -394,14 +443,10 @@ impl IoThread {
         }
         match outcome {
             Outcome::Postponed => {
-                conn.waiting = Some(Waiting { wait: Wait::Unpaused });
+                self.start_waiting(turn, conn, Wait::Unpaused);
                 return false;
             }
-            Outcome::Wait(Wait::Key) => {
-                conn.waiting = Some(Waiting { wait: Wait::Key });
-                return false;
-            }
-            Outcome::Wait(wait) => conn.waiting = Some(Waiting { wait }),
+            Outcome::Wait(wait) => self.start_waiting(turn, conn, wait),
             _ => {}
         }
         turn.server.after_command(conn);
@@ -513,55 +558,67 @@ impl IoThread {
         Ok(())
     }
 
-    /// Milliseconds until the next waiting client's time is up, at most a tick.
-    fn next_deadline_ms(&self) -> u64 {
-        let left_ms = self.soonest_ms.saturating_sub(clock::now_ms());
-        u64::try_from(left_ms).unwrap_or(0).min(TICK_MS)
+    /// Milliseconds until somebody who waits has to be looked at.
+    fn next_look_ms(&self) -> Option<u64> {
+        let tick_ms = (!self.waiting.is_empty()).then_some(TICK_MS);
+        let deadline_ms = self
+            .deadlines
+            .first()
+            .map(|(deadline_ms, _)| u64::try_from(deadline_ms.saturating_sub(clock::now_ms())).unwrap_or(0));
+        tick_ms.into_iter().chain(deadline_ms).min()
     }
 
-    /// Answers clients whose waiting is over.
+    /// Answers clients that have waited for keys as long as they wanted to.
+    fn give_up_waiting(&mut self, turn: &mut Turn<'_>) {
+        while let Some(&(deadline_ms, client)) = self.deadlines.first()
+            && deadline_ms <= turn.batch.now_ms
+        {
+            self.deadlines.pop_first();
+            let Some(conn) = turn.state().get_mut(client) else { continue };
+            let Some(waiter) = conn.session.blocked.clone() else { continue };
+            // Otherwise it has been served, and its reply is in the mail.
+            if crate::blocking::forget(&self.executor.server, &mut conn.session) {
+                let reply = crate::blocking::timeout_reply(conn.session.resp);
+                crate::blocking::count_end(turn.server, &self.executor.stats, waiter.command, None);
+                self.answer(turn, client, &reply, None);
+            }
+        }
+    }
+
+    /// Answers clients whose waiting for replicas, or for the end of a pause, is over.
     fn look_after_waiting(&mut self, turn: &mut Turn<'_>) {
-        self.soonest_ms = i64::MAX;
         for token in self.waiting.clone() {
             let Some(mut conn) = turn.state().take(token) else { continue };
-            let over = conn.waiting.as_ref().is_none_or(|waiting| wait_is_over(turn, &conn, &waiting.wait));
+            let over = conn.waiting.as_ref().is_none_or(|waiting| wait_is_over(turn.server, &waiting.wait));
             if !over {
-                let deadline_ms = conn.session.blocked.as_ref().and_then(|blocked| blocked.deadline_ms);
-                self.soonest_ms = self.soonest_ms.min(deadline_ms.unwrap_or(i64::MAX));
                 turn.state().put(token, conn);
                 continue;
             }
             self.waiting.retain(|&other| other != token);
-            if let Some(Waiting { wait: Wait::Replicas { offset, .. } }) = conn.waiting.take() {
+            if let Some(Wait::Replicas { offset, .. }) = self.stop_waiting(turn.server, &mut conn) {
                 let acked = turn.server.replication.acked_by(offset);
                 Reply::new(&mut self.out, conn.session.resp).integer(acked as i64);
             }
             // Commands that arrived meanwhile are run now.
             turn.batch.writes_paused = turn.server.are_writes_paused();
             turn.batch.all_paused = turn.server.pause.holds_all();
-            let input = std::mem::take(&mut conn.input);
-            let mut result =
-                self.run_input(turn, &mut conn, &input).map(|used| conn.input = input[used..].to_vec());
-            if result.is_ok() {
-                result = self.send(turn, &mut conn);
-            }
+            let result = self.run_arrived(turn, &mut conn);
             if result.is_ok() && conn.waiting.is_some() {
-                self.waiting.push(token);
+                self.note_waiting(token, &conn);
             }
             self.put_back(turn, token, conn, result);
         }
     }
 }
 
-fn wait_is_over(turn: &Turn<'_>, conn: &Conn, wait: &Wait) -> bool {
+fn wait_is_over(server: &Server, wait: &Wait) -> bool {
     match wait {
         Wait::Replicas { replicas, offset, deadline_ms } => {
-            turn.server.replication.acked_by(*offset) >= *replicas
+            server.replication.acked_by(*offset) >= *replicas
                 || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
         }
-        Wait::Unpaused => !turn.server.are_writes_paused(),
-        // By the time the command will see.
-        Wait::Key => conn.session.blocked.as_ref().is_none_or(|blocked| blocked.is_over(turn.batch.now_ms)),
+        Wait::Unpaused => !server.are_writes_paused(),
+        Wait::Keys | Wait::World => false,
     }
 }
 

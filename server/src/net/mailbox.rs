@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Mail {
     /// A connection to own from now on.
     Connection(Box<super::Conn>),
-    /// A reply for a client that waits, and the end of its waiting.
-    Unblock { client: u64, reply: Vec<u8> },
-    /// A key this client waits for has changed.
-    KeyChanged { client: u64 },
+    /// A reply for a client that waits, and the end of its waiting; where in the write log its write ended.
+    Unblock { client: u64, reply: Vec<u8>, write_offset: Option<u64> },
+    /// A key that clients wait for is gone: those who want to know are to be served.
+    KeyReady { db: usize, key: Box<[u8]> },
     /// A published message. The publisher has been served.
     Deliver { delivery: Box<Delivery>, publisher: u64 },
     /// These clients listen to a shard channel that has moved to another node.

@@ -171,7 +171,7 @@ fn tell(server: &Server, error: &ReplyError) {
     let mut reply = Vec::new();
     Reply::new(&mut reply, Resp::V2).error(error);
     for client in server.shutdown.give_up() {
-        server.post_all(|| Mail::Unblock { client, reply: reply.clone() });
+        server.post_all(|| Mail::Unblock { client, reply: reply.clone(), write_offset: None });
     }
 }
 

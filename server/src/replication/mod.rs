@@ -20,6 +20,7 @@ pub use link::{MasterLink, run as run_link};
 pub use master::{Replica, label, serve_request};
 
 use crate::clock;
+use crate::exec::cx::AtRest;
 use crate::log;
 use crate::net::Mail;
 use crate::server::Server;
@@ -163,16 +164,17 @@ impl Replication {
 
     /// Follows this master from now on.
     pub fn follow(&self, server: &Arc<Server>, host: &str, port: u16) {
-        let _world = server.gate.stop_world();
-        self.follow_at_rest(server, host, port);
+        let mut world = server.gate.stop_world();
+        self.follow_at_rest(server, &mut world, host, port);
     }
 
     /// As [`Replication::follow`], with the world at rest. Does nothing when it follows it already.
-    pub fn follow_at_rest(&self, server: &Arc<Server>, host: &str, port: u16) {
-        let mut target = self.target.lock();
-        if target.master.as_ref().is_some_and(|(h, p)| h == host && *p == port) {
+    pub fn follow_at_rest(&self, server: &Arc<Server>, world: &mut dyn AtRest, host: &str, port: u16) {
+        if self.master().is_some_and(|(h, p)| h == host && p == port) {
             return;
         }
+        crate::blocking::release_all(server, world);
+        let mut target = self.target.lock();
         target.master = Some((host.to_owned(), port));
         target.generation += 1;
         self.is_replica.store(true, Ordering::Relaxed);

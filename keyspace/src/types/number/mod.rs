@@ -47,13 +47,22 @@ pub fn parse_double(text: &[u8]) -> Option<f64> {
 /// Parses a double as bounds of score ranges are: leniently. Leading white space, the empty text (0) and
 /// overflow (infinity) are accepted; NaN is not.
 pub fn parse_double_bound(text: &[u8]) -> Option<f64> {
+    lenient(text).map(|number| number.value).filter(|value| !value.is_nan())
+}
+
+/// Parses a double as what SORT goes by is: as [`parse_double_bound`], but nothing that overflows or vanishes.
+pub fn parse_double_weight(text: &[u8]) -> Option<f64> {
+    lenient(text).filter(|number| !number.out_of_range && !number.value.is_nan()).map(|number| number.value)
+}
+
+fn lenient(text: &[u8]) -> Option<Strtod> {
     // A C string ends at its first NUL.
     let text = text.split(|&byte| byte == 0).next().unwrap_or_default();
     if text.is_empty() {
-        return Some(0.0);
+        return Some(Strtod { value: 0.0, out_of_range: false });
     }
     let number = text.iter().position(|byte| !is_c_space(*byte)).map_or(&[][..], |start| &text[start..]);
-    strtod(number).map(|number| number.value).filter(|value| !value.is_nan())
+    strtod(number)
 }
 
 /// The double a score kept as text is; 0 if it is none.

@@ -4,6 +4,7 @@ mod database;
 mod expire;
 mod object;
 mod scan;
+mod sort;
 
 use super::common::delete;
 use super::prelude::*;
@@ -164,6 +165,7 @@ use database::{dbsize, flushall, flushdb, swapdb};
 use expire::{expire, expireat, expiretime, persist, pexpire, pexpireat, pexpiretime, pttl, ttl};
 use object::{OBJECT, object};
 use scan::{keys, randomkey, scan};
+use sort::{sort, sort_ro, stored_key};
 
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
@@ -192,5 +194,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("swapdb", 3, flags!(WRITE | FAST | EXCLUSIVE), swapdb).acl(acl!(KEYSPACE | DANGEROUS)).group(Group::Server).since("4.0.0"),
     CommandSpec::new("move", 3, flags!(WRITE | FAST | TWO_DATABASES | EXCLUSIVE), move_key).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE))]).acl(acl!(KEYSPACE)).group(Group::Generic).since("1.0.0"),
     CommandSpec::new("copy", -3, flags!(WRITE | DENYOOM | TWO_DATABASES | EXCLUSIVE), copy).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS)), KeySpec::index(2).flags(key!(OW | UPDATE))]).acl(acl!(KEYSPACE)).group(Group::Generic).since("6.2.0"),
+    CommandSpec::new("sort", -2, flags!(WRITE | DENYOOM | PATTERNS), sort).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS)), KeySpec::unknown().flags(key!(RO | ACCESS)), KeySpec::unknown().flags(key!(OW | UPDATE))]).finder(stored_key).acl(acl!(SET | SORTEDSET | LIST | DANGEROUS)).group(Group::Generic).since("1.0.0"),
+    CommandSpec::new("sort_ro", -2, flags!(READONLY | PATTERNS), sort_ro).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS)), KeySpec::unknown().flags(key!(RO | ACCESS))]).acl(acl!(SET | SORTEDSET | LIST | DANGEROUS)).group(Group::Generic).since("7.0.0"),
     CommandSpec::new("object", -2, flags!(), object).subcommands(OBJECT).group(Group::Generic).since("2.2.3"),
 ];

@@ -3,16 +3,16 @@
 use super::group::see_consumer;
 use super::log::{self, Owned};
 use super::*;
-use crate::blocking::Blocked;
-use crate::exec::cx::Wait;
-use protocol::Resp;
+use crate::blocking::{self, For};
+use crate::commands::common::deadline;
+use protocol::{ArgVec, Resp};
 
 /// What is to be read, and how.
 struct Query<'a> {
     /// Entries of each stream, at most; 0 is no limit.
     count: usize,
-    /// How long to wait for something to read; 0 is for ever.
-    block_ms: Option<i64>,
+    /// Whether to wait for something to read, and when to give up.
+    block: Option<Option<i64>>,
     /// What is delivered becomes pending.
     ack: bool,
     reader: Option<Reader<'a>>,
@@ -32,11 +32,11 @@ const NEW: StreamId = StreamId::MAX;
 
 impl<'a> Query<'a> {
     fn parse(args: &mut Args<'a>, name: &str, is_group: bool, now_ms: i64) -> Result<Query<'a>, ReplyError> {
-        let mut query =
-            Query { count: 0, block_ms: None, ack: true, reader: None, keys: vec![], ids: vec![] };
+        let mut query = Query { count: 0, block: None, ack: true, reader: None, keys: vec![], ids: vec![] };
         loop {
             if option(args, "BLOCK") {
-                query.block_ms = Some(timeout_ms(args, now_ms)?);
+                let timeout_ms = args.i64_in(i64::MIN..=i64::MAX, ReplyError::TIMEOUT_NOT_INTEGER)?;
+                query.block = Some(deadline(timeout_ms, now_ms)?);
             } else if option(args, "COUNT") {
                 query.count = args.i64()?.max(0) as usize;
             } else if args.left() >= 2 && args.flag("STREAMS") {
@@ -87,15 +87,6 @@ fn group_only(option: &str) -> ReplyError {
     said(format_args!("The {option} option is only supported by XREADGROUP. You called XREAD instead."))
 }
 
-/// A time to wait, in milliseconds.
-fn timeout_ms(args: &mut Args<'_>, now_ms: i64) -> Result<i64, ReplyError> {
-    let timeout_ms = args.i64_in(i64::MIN..=i64::MAX, ReplyError::TIMEOUT_NOT_INTEGER)?;
-    if timeout_ms < 0 {
-        return Err(ReplyError::TIMEOUT_NEGATIVE);
-    }
-    timeout_ms.checked_add(now_ms).map(|_| timeout_ms).ok_or(ReplyError::TIMEOUT_OUT_OF_RANGE)
-}
-
 /// The entry behind which reading of a stream is to begin, after a look at whether that can be.
 fn position(
     cx: &mut Cx<'_>,
@@ -129,14 +120,14 @@ fn position(
 
 fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     let query = Query::parse(args, cx.name(), is_group, cx.now_ms)?;
-    let after = positions(cx, &query)?;
+    let each = query.keys.iter().zip(&query.ids);
+    let after =
+        each.map(|(key, text)| position(cx, key, query.reader, text)).collect::<Result<Vec<_>, _>>()?;
     let start = cx.reply.out.len();
     let mut served = 0;
     for (key, &after) in query.keys.iter().zip(&after) {
         let found = match query.reader {
             Some(reader) => serve_group(cx, key, reader, after, &query)?,
-            // Who waits does not mind what else becomes of the key.
-            None if cx.session.blocked.is_some() => serve(cx, key, after, query.count).unwrap_or(false),
             None => serve(cx, key, after, query.count)?,
         };
         served += usize::from(found);
@@ -144,7 +135,7 @@ fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     // What was delivered has been logged as such.
     cx.keys.effects.keep_out_of_log();
     match served {
-        0 => wait(cx, &query, after),
+        0 => wait(cx, &query, &after),
         _ => put_head(&mut cx.reply, start, |reply| match reply.resp {
             Resp::V2 => reply.array(served),
             Resp::V3 => reply.map(served),
@@ -153,41 +144,29 @@ fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     Ok(())
 }
 
-/// Where reading of each stream begins. A command that has waited goes on where it was: `$` means what it meant.
-fn positions(cx: &mut Cx<'_>, query: &Query<'_>) -> Result<Vec<StreamId>, ReplyError> {
-    if let Some(blocked) = &mut cx.session.blocked {
-        if let Some(refusal) = blocked.refusal.take() {
-            return Err(refusal);
-        }
-        if query.reader.is_none() {
-            return Ok(blocked.after.clone());
-        }
-    }
-    let each = query.keys.iter().zip(&query.ids);
-    each.map(|(key, text)| position(cx, key, query.reader, text)).collect()
-}
-
 /// There is nothing to read: waits, if that is wanted and possible.
-fn wait(cx: &mut Cx<'_>, query: &Query<'_>, after: Vec<StreamId>) {
-    let Some(block_ms) = query.block_ms.filter(|_| !cx.in_transaction) else {
+fn wait(cx: &mut Cx<'_>, query: &Query<'_>, after: &[StreamId]) {
+    let Some(deadline_ms) = query.block.filter(|_| cx.may_wait()) else {
         return cx.reply.null_array();
     };
-    match &cx.session.blocked {
-        Some(blocked) if blocked.is_over(cx.now_ms) => return cx.reply.null_array(),
-        Some(_) => {}
-        None => {
-            let (db, client) = (cx.session.db, cx.session.id);
-            let mut keys = Vec::with_capacity(query.keys.len());
-            for &key in &query.keys {
-                if cx.keys.block(key, client) {
-                    keys.push((db, key.into()));
-                }
-            }
-            let deadline_ms = (block_ms > 0).then(|| cx.now_ms + block_ms);
-            cx.session.blocked = Some(Box::new(Blocked { deadline_ms, keys, after, refusal: None }));
+    let (awaits, argv) = match query.reader {
+        Some(_) => (For::Group, cx.argv.into()),
+        None => (For::Stream, with_positions(cx, after)),
+    };
+    blocking::wait(cx, awaits, &query.keys, deadline_ms, argv);
+}
+
+/// The command with IDs in place of `$`: what is the end now will not be when it is run again.
+fn with_positions(cx: &Cx<'_>, after: &[StreamId]) -> ArgVec {
+    let first = cx.argv.len() - after.len();
+    let mut argv = ArgVec::default();
+    for (at, arg) in cx.argv.iter().enumerate() {
+        match at.checked_sub(first) {
+            Some(i) if arg == b"$" => argv.push(after[i].to_string().as_bytes()),
+            _ => argv.push(arg),
         }
     }
-    cx.wait = Some(Wait::Key);
+    argv
 }
 
 /// Begins the part of the reply about one stream.

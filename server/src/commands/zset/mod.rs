@@ -192,7 +192,7 @@ fn zrevrank(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 use algebra::{zdiff, zdiffstore, zinter, zintercard, zinterstore, zunion, zunionstore};
-use pop::{zmpop, zpopmax, zpopmin, zrandmember, zscan};
+use pop::{bzmpop, bzpopmax, bzpopmin, zmpop, zpopmax, zpopmin, zrandmember, zscan};
 use range::{
     zcount, zlexcount, zrange, zrangebylex, zrangebyscore, zrangestore, zremrangebylex, zremrangebyrank,
     zremrangebyscore, zrevrange, zrevrangebylex, zrevrangebyscore,
@@ -232,4 +232,7 @@ pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("zintercard", -3, flags!(READONLY), zintercard).keys(&[KeySpec::index(1).keynum(0, 1, 1).flags(key!(RO | ACCESS))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("7.0.0"),
     CommandSpec::new("zrandmember", -2, flags!(READONLY), zrandmember).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("6.2.0"),
     CommandSpec::new("zscan", -3, flags!(READONLY), zscan).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("2.8.0"),
+    CommandSpec::new("bzpopmin", -3, flags!(WRITE | FAST | BLOCKING), bzpopmin).keys(&[KeySpec::index(1).range(-2, 1, 0).flags(key!(RW | ACCESS | DELETE))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("5.0.0"),
+    CommandSpec::new("bzpopmax", -3, flags!(WRITE | FAST | BLOCKING), bzpopmax).keys(&[KeySpec::index(1).range(-2, 1, 0).flags(key!(RW | ACCESS | DELETE))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("5.0.0"),
+    CommandSpec::new("bzmpop", -5, flags!(WRITE | BLOCKING), bzmpop).keys(&[KeySpec::index(2).keynum(0, 1, 1).flags(key!(RW | ACCESS | DELETE))]).acl(acl!(SORTEDSET)).group(Group::SortedSet).since("7.0.0"),
 ];

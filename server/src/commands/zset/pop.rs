@@ -1,8 +1,9 @@
 //! Sorted sets: elements from the ends, at random, and by cursor.
 
+use crate::blocking::{self, For};
 use crate::commands::common::{
-    Draw, ScanOptions, count_to_pop, element, keys_to_pop, positive, reply_empty_scan, reply_scan,
-    scan_cursor, score,
+    Draw, ScanOptions, count_to_pop, deadline_ms, element, keys_to_pop, positive, reply_empty_scan,
+    reply_scan, scan_cursor, score,
 };
 use crate::commands::prelude::*;
 use keyspace::types::number::append_double;
@@ -73,13 +74,17 @@ pub fn zpopmax(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     pop(cx, args, End::Max)
 }
 
+fn end_to_pop(args: &mut Args<'_>) -> Result<End, ReplyError> {
+    match () {
+        () if args.flag("MIN") => Ok(End::Min),
+        () if args.flag("MAX") => Ok(End::Max),
+        () => Err(ReplyError::SYNTAX),
+    }
+}
+
 pub fn zmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let keys = keys_to_pop(args)?;
-    let end = match () {
-        () if args.flag("MIN") => End::Min,
-        () if args.flag("MAX") => End::Max,
-        () => return Err(ReplyError::SYNTAX),
-    };
+    let end = end_to_pop(args)?;
     let count = count_to_pop(args)?;
     for key in keys {
         let Some(zset) = cx.keys.typed_mut::<ZSetValue>(key)? else { continue };
@@ -95,6 +100,67 @@ pub fn zmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     }
     cx.reply.null_array();
     Ok(())
+}
+
+/// Pops from the first key with elements that are not for others who wait already, or waits for one. `count` is
+/// BZMPOP's, whose reply has an array for each element.
+fn pop_or_wait(
+    cx: &mut Cx<'_>,
+    keys: &[&[u8]],
+    end: End,
+    count: Option<usize>,
+    deadline_ms: Option<i64>,
+) -> Done {
+    for &key in keys {
+        if cx.keys.typed_mut::<ZSetValue>(key)?.is_none() || blocking::must_queue(cx, For::SortedSet, key) {
+            continue;
+        }
+        let Some(zset) = cx.keys.typed_mut::<ZSetValue>(key)? else { continue };
+        let popped = count.unwrap_or(1).min(zset.len());
+        cx.reply.array(if count.is_some() { 2 } else { 3 });
+        cx.reply.bulk(key);
+        if count.is_some() {
+            cx.reply.array(popped);
+        }
+        pop_many(zset, end, popped, count.is_some(), &mut cx.reply);
+        cx.keys.changed_by(popped, key, Classes::ZSET, end.event());
+        cx.keys.remove_if_empty(key);
+        let text = popped.to_string();
+        let words = [end.command(), key, text.as_bytes()];
+        cx.keys.effects.rewrite(cx.keys.db, if count.is_some() { &words } else { &words[..2] });
+        return Ok(());
+    }
+    if cx.may_wait() {
+        let argv = cx.argv.into();
+        blocking::wait(cx, For::SortedSet, keys, deadline_ms, argv);
+    } else {
+        cx.reply.null_array();
+    }
+    Ok(())
+}
+
+fn bzpop(cx: &mut Cx<'_>, args: &mut Args<'_>, end: End) -> Done {
+    let mut keys: Vec<&[u8]> = args.rest().collect();
+    let timeout = keys.pop().ok_or(ReplyError::SYNTAX)?;
+    let deadline_ms = deadline_ms(timeout, cx.now_ms)?;
+    pop_or_wait(cx, &keys, end, None, deadline_ms)
+}
+
+pub fn bzpopmin(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    bzpop(cx, args, End::Min)
+}
+
+pub fn bzpopmax(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    bzpop(cx, args, End::Max)
+}
+
+pub fn bzmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let timeout = args.bytes()?;
+    let keys = keys_to_pop(args)?;
+    let end = end_to_pop(args)?;
+    let count = count_to_pop(args)?;
+    let deadline_ms = deadline_ms(timeout, cx.now_ms)?;
+    pop_or_wait(cx, &keys, end, Some(count), deadline_ms)
 }
 
 pub fn zrandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
