@@ -195,6 +195,8 @@ pub fn compare_memory(programs: &[&Path], base: usize, only: &[String]) -> Resul
         for program in programs {
             let server = Server::start(program)?;
             head.extend([format!("{}: bytes", server.name), "×".into()]);
+            // What the first keys bring with them, tables and buffers, is not the elements'.
+            repeat(&mut Script::new(&server)?, (500, STRINGS.1))?;
             let empty = proc::rss_bytes(server.pid());
             repeat(&mut Script::new(&server)?, (elements.count, elements.add))?;
             let full = proc::rss_bytes(server.pid());

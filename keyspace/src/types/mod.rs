@@ -30,18 +30,23 @@ impl fmt::Display for Corrupt {
 
 impl std::error::Error for Corrupt {}
 
-/// Makes room for `extra_bytes` more. Small collections stay tight; large ones get an eighth to grow into.
+/// Makes room for `extra_bytes` more: all that the allocator would hand out for them.
 pub(crate) fn grow_for(bytes: &mut Vec<u8>, extra_bytes: usize) {
     let needed = bytes.len() + extra_bytes;
     if needed > bytes.capacity() {
-        let roomy = (needed + needed / 8).next_multiple_of(8);
-        bytes.reserve_exact(roomy - bytes.len());
+        bytes.reserve_exact(allocated(needed) - bytes.len());
     }
 }
 
-/// What a block of `bytes` takes of an allocator: they hand out steps of 16.
+/// What a block of `bytes` takes of an allocator: they hand out steps of 8 at first, and then four sizes to each
+/// power of two (mimalloc, and jemalloc with steps of 16).
 pub(crate) fn allocated(bytes: usize) -> usize {
-    bytes.next_multiple_of(16)
+    const EVEN: usize = 64;
+    if bytes <= EVEN {
+        return bytes.next_multiple_of(8);
+    }
+    let below = (bytes - 1).ilog2();
+    bytes.next_multiple_of(1 << (below - 2))
 }
 
 /// Model tests draw the same cases in every run. `PROPTEST_RNG_SEED` draws others.
