@@ -417,11 +417,12 @@ fn loadaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// Takes everything out of all databases. Nothing is logged: what is read in next is the same.
+/// Takes everything out of all databases, and all functions. Nothing is logged: what is read in next is the same.
 fn empty(cx: &mut Cx<'_>) {
     for db in 0..cx.settings.databases {
         crate::lazyfree::drop_tables(cx.keys.take_all(db));
     }
+    cx.server.scripts.libraries.replace(Default::default());
 }
 
 fn structsize(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
