@@ -20,7 +20,7 @@ pub fn names_the_world(code: &[u8]) -> bool {
     quoted_words(code).any(|word| {
         let command = table().find(word);
         command.is_some_and(|command| {
-            let worldly = |flags: Flags| flags.intersects(WORLDLY) && !flags.contains(Flags::NOSCRIPT);
+            let worldly = |flags: Flags| flags.intersects(WORLDLY);
             worldly(command.spec.flags) || command.subcommands.iter().any(|sub| worldly(sub.spec.flags))
         })
     })
