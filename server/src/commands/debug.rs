@@ -182,6 +182,8 @@ fn log(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn entry<'k>(cx: &'k mut Cx<'_>, key: &[u8]) -> Result<&'k Entry, ReplyError> {
+    // What has expired, but is not removed yet, is there too.
+    cx.keys.rules.ignores_expiry = true;
     cx.keys.peek(key).ok_or(ReplyError::NO_SUCH_KEY)
 }
 

@@ -115,8 +115,8 @@ fn scripts(text: &mut Text, scripts: &Scripts) {
     // Scripts and functions share their states; stock has one for each.
     let vm = scripts.vm_bytes.load(Relaxed);
     let cached = scripts.cache.bytes();
-    text.field("used_memory_vm_eval", vm);
     text.field("used_memory_lua", vm);
+    text.field("used_memory_vm_eval", vm);
     text.field("used_memory_lua_human", human_bytes(vm));
     text.field("used_memory_scripts_eval", cached);
     text.field("number_of_cached_scripts", scripts.cache.len());
