@@ -408,8 +408,8 @@ impl Timer {
         Timer { mark: clock::monotonic(), run: None }
     }
 
-    /// When it was started, as long as it has timed nothing.
-    pub fn started(&self) -> Instant {
+    /// When it was started, or last looked at the clock.
+    pub fn mark(&self) -> Instant {
         self.mark
     }
 

@@ -111,8 +111,10 @@ impl Work {
 
     /// Reads and answers. Whatever goes wrong with the socket is left for the loop that owns it.
     fn serve(&mut self, batch: &Batch, conn: &mut Conn) {
-        let is_client =
-            conn.feed.is_none() && conn.master.is_none() && conn.waiting.is_none() && !conn.doomed;
+        if conn.feed.is_some() {
+            return self.listen_to_replica(conn);
+        }
+        let is_client = conn.master.is_none() && conn.waiting.is_none() && !conn.doomed;
         if !is_client || conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) {
             return;
         }
@@ -124,6 +126,15 @@ impl Work {
         if !conn.input.is_empty() {
             self.run(batch, conn);
             self.send(conn);
+        }
+    }
+
+    /// A replica that is gone counts no longer. What it says is looked at later.
+    fn listen_to_replica(&mut self, conn: &mut Conn) {
+        match conn.socket.read(&mut self.buffer) {
+            Ok(0) => self.executor.server.replication.replica_gone(conn.session.id),
+            Ok(n) => conn.input.extend_from_slice(&self.buffer[..n]),
+            Err(_) => {}
         }
     }
 

@@ -78,8 +78,8 @@ pub trait Host {
     fn resp(&self) -> Resp;
     /// redis.set_repl: whether writes go to the log from here on.
     fn set_propagated(&mut self, aof: bool, replicas: bool);
-    /// Errors within a reply that the script made itself.
-    fn count_errors(&mut self, errors: Vec<ReplyError>);
+    /// The reply is, or holds, an error. Those that the script made itself the statistics do not know yet.
+    fn count_errors(&mut self, uncounted: Vec<ReplyError>);
     /// redis.acl_check_cmd; `None` when there is no such command.
     fn may_call(&mut self, argv: Argv<'_>) -> Option<bool>;
 }

@@ -244,7 +244,7 @@ impl<'r, 'c> Run<'r, 'c> {
             resp: Resp::V2,
             reply_resp: cx.reply.resp,
             reply_at: cx.reply.out.len(),
-            started: timer.started(),
+            started: timer.mark(),
             slow: None,
             end: None,
             timer,
@@ -485,6 +485,14 @@ impl Host for Run<'_, '_> {
         cx.command = outer;
         cx.reply.resp = self.reply_resp;
         debug_assert!(cx.wait.is_none(), "a command waits inside a script");
+        // A few slow commands may take as long as many instructions.
+        let threshold_ms = self.cx.settings.busy_reply_threshold_ms;
+        let elapsed = self.timer.mark().duration_since(self.started);
+        if threshold_ms > 0 && elapsed > Duration::from_millis(threshold_ms) && self.tick() == Verdict::Abort
+        {
+            self.forget_reply();
+            return Called::Abort;
+        }
         Called::Replied
     }
 
@@ -552,8 +560,9 @@ impl Host for Run<'_, '_> {
         find(argv).map(|_| true)
     }
 
-    fn count_errors(&mut self, errors: Vec<ReplyError>) {
-        for error in errors {
+    fn count_errors(&mut self, uncounted: Vec<ReplyError>) {
+        self.cx.stats.commands[self.cx.command.id].failed.add(1);
+        for error in uncounted {
             self.cx.server.stats.count_error(error.code());
             self.cx.stats.error_replies.add(1);
         }

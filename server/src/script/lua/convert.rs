@@ -204,6 +204,8 @@ pub struct ReplyWriter<'a, 'r> {
     /// The version the script has chosen: it decides how booleans are written.
     pub script_resp: Resp,
     pub uncounted: Uncounted,
+    /// There is an error in the reply.
+    pub has_error: bool,
 }
 
 impl ReplyWriter<'_, '_> {
@@ -233,6 +235,7 @@ impl ReplyWriter<'_, '_> {
             let error = ErrorTable::read(table, names);
             let text = ReplyError::new(error.text);
             self.reply.error(&text);
+            self.has_error = true;
             if !error.counted {
                 self.uncounted.push(text);
             }

@@ -212,13 +212,20 @@ impl Interpreter {
         let script_resp = host.resp();
         let mut reply = host.writer();
         let start = reply.out.len();
-        let mut writer =
-            ReplyWriter { names: &self.bridge.names, reply: &mut reply, script_resp, uncounted: Vec::new() };
+        let mut writer = ReplyWriter {
+            names: &self.bridge.names,
+            reply: &mut reply,
+            script_resp,
+            uncounted: Vec::new(),
+            has_error: false,
+        };
         let result = writer.value(value, 0);
-        let uncounted = std::mem::take(&mut writer.uncounted);
+        let (uncounted, has_error) = (std::mem::take(&mut writer.uncounted), writer.has_error);
         match result {
             Ok(()) => {
-                host.count_errors(uncounted);
+                if has_error {
+                    host.count_errors(uncounted);
+                }
                 Ended::Replied
             }
             Err(error) => {
