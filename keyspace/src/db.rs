@@ -10,6 +10,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use protocol::slot::{SLOT_COUNT, Slot};
@@ -138,6 +139,7 @@ impl Db {
     }
 
     /// As [`Db::lock`], if nobody holds the slot now.
+    #[inline]
     pub fn try_lock(&self, slot: Slot) -> Option<SlotGuard<'_>> {
         let slots = self.slots.get_or_init(Slots::new);
         let data = slots.cells[slot.index()].0.try_lock()?;
@@ -157,6 +159,20 @@ impl Db {
         let mut guard = self.lock(slot);
         guard.ensure_saved();
         guard
+    }
+
+    /// As [`Db::lock`], if the lock is free within so long.
+    pub fn try_lock_for(&self, slot: Slot, patience: Duration) -> Option<SlotGuard<'_>> {
+        let slots = self.slots.get_or_init(Slots::new);
+        let data = slots.cells[slot.index()].0.try_lock_for(patience)?;
+        Some(SlotGuard {
+            keys: data.len() as u32,
+            expires: data.expires() as u32,
+            data,
+            slots,
+            slot,
+            db: self,
+        })
     }
 
     /// FLUSHDB: takes everything out, for whoever drops it. Side tables stay. To be one moment for clients,

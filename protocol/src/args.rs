@@ -44,6 +44,11 @@ impl<'a> Argv<'a> {
         self.ranges.iter().map(move |&(start, end)| &buf[start as usize..end as usize])
     }
 
+    /// The first `n` arguments.
+    pub fn head(&self, n: usize) -> Argv<'a> {
+        Argv { buf: self.buf, ranges: &self.ranges[..n] }
+    }
+
     /// The arguments from `first` on, as a command of their own.
     pub fn tail(&self, first: usize) -> Argv<'a> {
         Argv { buf: self.buf, ranges: &self.ranges[first..] }
@@ -62,6 +67,12 @@ impl ArgVec {
         let start = self.buf.len() as u32;
         self.buf.extend_from_slice(arg);
         self.ranges.push((start, self.buf.len() as u32));
+    }
+
+    /// Takes all arguments out; the memory stays, for the next ones.
+    pub fn clear(&mut self) {
+        self.buf.clear();
+        self.ranges.clear();
     }
 
     pub fn as_argv(&self) -> Argv<'_> {

@@ -42,6 +42,13 @@ impl<'b> Reply<'b> {
         self.line(b'+', text.as_bytes());
     }
 
+    /// `+text` of bytes that may hold anything: line breaks become spaces.
+    pub fn simple_bytes(&mut self, text: &[u8]) {
+        self.out.push(b'+');
+        self.out.extend(text.iter().map(|&b| if matches!(b, b'\r' | b'\n') { b' ' } else { b }));
+        self.crlf();
+    }
+
     pub fn error(&mut self, error: &ReplyError) {
         self.line(b'-', error.as_bytes());
     }

@@ -11,6 +11,12 @@
 use crate::net::IoState;
 use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// How long a thread is waited for at once.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long the others go on before it is tried again.
+const RETRY: Duration = Duration::from_millis(2);
 
 pub struct Gate {
     cells: Box<[CachePadded<Mutex<IoState>>]>,
@@ -43,9 +49,23 @@ impl Gate {
 
     /// Waits for every thread to finish its batch and keeps them from starting another. The caller must
     /// hold no cell, and no slot's lock.
+    ///
+    /// But what if a thread is in a slow script? Then the others are not kept waiting with it: it lets them go, and
+    /// tries again.
     pub fn stop_world(&self) -> World<'_> {
-        let exclusive = self.exclusive.lock();
-        World { threads: self.cells.iter().map(|cell| cell.lock()).collect(), _exclusive: exclusive }
+        loop {
+            if let Some(world) = self.try_stop_world() {
+                return world;
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+
+    /// As [`Gate::stop_world`], or nothing if a thread has not finished within a while.
+    pub fn try_stop_world(&self) -> Option<World<'_>> {
+        let exclusive = self.exclusive.try_lock_for(PATIENCE)?;
+        let threads = self.cells.iter().map(|cell| cell.try_lock_for(PATIENCE));
+        Some(World { threads: threads.collect::<Option<_>>()?, _exclusive: exclusive })
     }
 }
 

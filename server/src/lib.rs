@@ -23,6 +23,7 @@ mod persist;
 pub mod process;
 mod pubsub;
 mod replication;
+mod script;
 mod secrets;
 mod server;
 mod slowlog;
@@ -35,4 +36,7 @@ mod write_log;
 
 /// The version of Redis whose behaviour this server has.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// The same as a number, a byte for each part.
+pub const REDIS_VERSION_NUM: i64 = 0x0007_0204;
 pub const BALAS_VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -18,6 +18,15 @@ pub enum Level {
     Warning,
 }
 
+impl Level {
+    /// The number by which scripts name it.
+    pub fn from_number(n: i64) -> Option<Level> {
+        [Level::Debug, Level::Verbose, Level::Notice, Level::Warning]
+            .into_iter()
+            .find(|level| *level as i64 == n)
+    }
+}
+
 /// What the process is, as the letter of each line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

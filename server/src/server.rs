@@ -29,6 +29,7 @@ pub struct Server {
     pub pubsub: PubSub,
     pub waiters: crate::blocking::Waiters,
     pub slowlog: Slowlog,
+    pub scripts: crate::script::Scripts,
     pub eviction: Eviction,
     pub replication: Replication,
     pub persistence: Persistence,
@@ -67,6 +68,7 @@ impl Server {
             pubsub: PubSub::default(),
             waiters: Default::default(),
             slowlog: Slowlog::default(),
+            scripts: Default::default(),
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
             persistence: Persistence::new(now_ms),
@@ -133,6 +135,13 @@ impl Server {
     pub fn post(&self, thread: usize, mail: Mail) {
         if let Some(mailboxes) = self.mailboxes.get() {
             mailboxes[thread].post(mail);
+        }
+    }
+
+    /// New connections of a thread that cannot take them up itself at the moment.
+    pub fn take_arrivals(&self, thread: usize, take: impl FnMut(Box<Conn>)) {
+        if let Some(mailboxes) = self.mailboxes.get() {
+            mailboxes[thread].take_connections(take);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::gate::World;
 use crate::log;
 use crate::net::{FeedState, Mail, Socket};
+use crate::script::libraries::LibrarySet;
 use crate::server::Server;
 use keyspace::table::Item;
 use keyspace::types::Limits;
@@ -237,16 +238,17 @@ pub fn take<W: Write, T>(
 ) -> io::Result<(W, T)> {
     let settings = server.settings();
     let collector = Collector::new(shape.version, settings.rdb_compression);
-    let (id, begun, at) = {
+    let (id, begun, at, libraries) = {
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
-        (id, begun, StreamPlace::now(server))
+        (id, begun, StreamPlace::now(server), server.scripts.libraries.current())
     };
     let result = (|| {
         let mut writer = Writer::new(out(&begun)?, shape.version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, shape, at))?;
+        libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
         let mut failed = None;
         let mut pace = Pace::new(server);
@@ -311,6 +313,8 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let result = write_atomically(&path, |file| {
         let mut writer = Writer::new(file, ON_DISK.version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
+        let libraries = server.scripts.libraries.current();
+        libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut current = None;
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
@@ -537,6 +541,15 @@ impl Sink for Filler<'_> {
         Ok(())
     }
 
+    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
+        let scripts = &self.server.scripts;
+        let mut set = LibrarySet::clone(&scripts.libraries.current());
+        let loaded = scripts.load_library(&mut set, &code, self.replaces, None);
+        loaded.map_err(|text| String::from_utf8_lossy(&text).into_owned())?;
+        scripts.libraries.replace(set);
+        Ok(())
+    }
+
     fn select_db(&mut self, db: u64) -> Result<(), String> {
         self.db = usize::try_from(db).ok().filter(|&db| self.server.keyspace.db(db).is_some()).ok_or_else(|| {
             format!("FATAL: Data file was created with a Redis server configured to handle more than {db} databases.")
@@ -578,6 +591,7 @@ pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result
 /// after it in the stream, too.
 pub fn load_file(server: &Server, path: &Path) -> Result<(LoadReport, usize), String> {
     flush(server);
+    server.scripts.libraries.replace(LibrarySet::default());
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
     let mut filler = Filler::new(server);

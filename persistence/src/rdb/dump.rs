@@ -23,10 +23,15 @@ pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
     let mut payload = Vec::with_capacity(size_hint + 32);
     payload.push(encoder.kind_of(value));
     encoder.value(&mut payload, value);
-    payload.extend_from_slice(&version.number().to_le_bytes());
-    let crc = crc64(0, &payload);
-    payload.extend_from_slice(&crc.to_le_bytes());
+    seal(&mut payload, version);
     payload
+}
+
+/// Appends version and checksum.
+pub(super) fn seal(payload: &mut Vec<u8>, version: RdbVersion) {
+    payload.extend_from_slice(&version.number().to_le_bytes());
+    let crc = crc64(0, payload);
+    payload.extend_from_slice(&crc.to_le_bytes());
 }
 
 /// Why a payload is not restored. RESTORE has a reply of its own for each.
@@ -44,7 +49,8 @@ pub fn restore(payload: &[u8], limits: &Limits) -> Result<Value, RestoreError> {
     decode(body, limits).map_err(RestoreError::Value)
 }
 
-fn check_footer(payload: &[u8]) -> Option<&[u8]> {
+/// What is before version and checksum, if these are right.
+pub(super) fn check_footer(payload: &[u8]) -> Option<&[u8]> {
     let (body, footer) = payload.split_last_chunk::<FOOTER_BYTES>()?;
     let version = u32::from(u16::from_le_bytes([footer[0], footer[1]]));
     let crc = crc64(0, &payload[..payload.len() - 8]);

@@ -13,6 +13,7 @@ mod dump;
 mod encode;
 mod error;
 pub mod format;
+pub mod functions;
 mod input;
 mod load;
 mod reader;

@@ -55,10 +55,7 @@ fn each_key(c: &Checked<'_>, mut f: impl FnMut(&[u8])) {
 #[cold]
 fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyError> {
     let settings = &c.batch.settings;
-    let reads_only = match &c.session.multi {
-        Some(multi) if c.command.has(Flags::RUNS_QUEUE) => !multi.has_writes,
-        _ => c.command.has(Flags::READONLY),
-    };
+    let reads_only = !c.does(Flags::WRITE);
     let is_shard_channel = c.command.has(Flags::PUBSUB);
     let serves_channels = is_shard_channel && settings.cluster_allow_pubsubshard_when_down;
     if !(routing.state_ok || serves_channels) {

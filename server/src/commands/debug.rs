@@ -182,6 +182,8 @@ fn log(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn entry<'k>(cx: &'k mut Cx<'_>, key: &[u8]) -> Result<&'k Entry, ReplyError> {
+    // What has expired, but is not removed yet, is there too.
+    cx.keys.rules.ignores_expiry = true;
     cx.keys.peek(key).ok_or(ReplyError::NO_SUCH_KEY)
 }
 
@@ -417,11 +419,12 @@ fn loadaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// Takes everything out of all databases. Nothing is logged: what is read in next is the same.
+/// Takes everything out of all databases, and all functions. Nothing is logged: what is read in next is the same.
 fn empty(cx: &mut Cx<'_>) {
     for db in 0..cx.settings.databases {
         crate::lazyfree::drop_tables(cx.keys.take_all(db));
     }
+    cx.server.scripts.libraries.replace(Default::default());
 }
 
 fn structsize(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {

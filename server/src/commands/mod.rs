@@ -18,6 +18,7 @@ mod common;
 mod config;
 mod connection;
 mod debug;
+mod function;
 mod generic;
 mod hash;
 mod help;
@@ -30,6 +31,7 @@ pub mod migrate;
 mod persistence;
 mod pubsub;
 mod replication;
+mod scripting;
 mod server;
 mod set;
 mod set_algebra;
@@ -60,6 +62,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     config::COMMANDS,
     connection::COMMANDS,
     debug::COMMANDS,
+    function::COMMANDS,
     generic::COMMANDS,
     hash::COMMANDS,
     introspection::COMMANDS,
@@ -70,6 +73,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     persistence::COMMANDS,
     pubsub::COMMANDS,
     replication::COMMANDS,
+    scripting::COMMANDS,
     server::COMMANDS,
     set::COMMANDS,
     stream::COMMANDS,

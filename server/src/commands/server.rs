@@ -14,7 +14,8 @@ fn info(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn time(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let micros = clock::now_micros();
+    // To a script the clock stands still.
+    let micros = if cx.in_script { cx.now_ms * 1000 } else { clock::now_micros() };
     cx.reply.array(2);
     cx.reply.bulk_integer(micros / 1_000_000);
     cx.reply.bulk_integer(micros % 1_000_000);
@@ -58,6 +59,9 @@ fn shutdown(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         (_, true) => Saving::No,
         _ => Saving::IfConfigured,
     };
+    if cx.batch.busy && how.saving != Saving::No {
+        return Err(cx.server.scripts.busy.refusal());
+    }
     cx.server.shutdown.ask(how, Some(cx.session.id));
     // Waits for what never comes: either the process ends, or the shutdown fails and says so.
     cx.wait = Some(Wait::Replicas { replicas: usize::MAX, offset: u64::MAX, deadline_ms: None });

@@ -39,7 +39,10 @@ fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             collect_places(command, args.as_argv(), cx.session.db, &mut places);
         }
         places.extend(cx.session.watched.iter().map(|(db, key)| (*db, Slot::of(key))));
-        cx.keys.lock_many(&mut places);
+        if cx.keys.lock_many(&mut places).is_err() {
+            unwatch(cx.server, cx.session);
+            return Err(cx.server.scripts.busy.refusal());
+        }
     }
     let broken = cx.session.watch_broken.load(Ordering::Acquire) || watched_key_expired(cx);
     forget_watched(cx);

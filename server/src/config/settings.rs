@@ -65,6 +65,8 @@ pub struct Settings {
     pub slowlog_slower_than_micros: i64,
     pub slowlog_max_len: usize,
     pub cluster_allow_pubsubshard_when_down: bool,
+    /// A script that takes longer is slow; 0 for never.
+    pub busy_reply_threshold_ms: u64,
     pub notify: crate::notify::Classes,
     pub enable_debug: Access,
     pub enable_protected_configs: Access,
@@ -195,6 +197,7 @@ impl Settings {
             },
             slowlog_slower_than_micros: v.int("slowlog-log-slower-than"),
             slowlog_max_len: size("slowlog-max-len"),
+            busy_reply_threshold_ms: v.int("busy-reply-threshold") as u64,
             notify: crate::notify::Classes::parse(v.text("notify-keyspace-events")).expect("canonical"),
             enable_debug: access(v.text("enable-debug-command")),
             enable_protected_configs: access(v.text("enable-protected-configs")),

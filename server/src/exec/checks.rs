@@ -17,6 +17,8 @@ pub struct Checked<'a> {
     pub batch: &'a Batch,
     pub session: &'a Session,
     pub command: &'static Command,
+    /// The command's flags, or those of the script it runs.
+    pub flags: Flags,
     pub argv: Argv<'a>,
     pub target: Target,
     /// ASKING came right before this command.
@@ -39,7 +41,16 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
     writable(c)?;
     only_listening(c)?;
     stale(c)?;
-    loading(c)
+    loading(c)?;
+    not_busy(c)
+}
+
+impl Checked<'_> {
+    /// The command has this flag, or it is EXEC and has queued one that has.
+    #[inline]
+    pub fn does(&self, flag: Flags) -> bool {
+        self.flags.contains(flag) || self.command.has(Flags::RUNS_QUEUE) && queued_has(self.session, flag)
+    }
 }
 
 fn protected(c: &Checked<'_>) -> Result<(), ReplyError> {
@@ -84,8 +95,10 @@ fn enough_memory(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Ok(());
     }
     let out_of_memory = !crate::evict::make_room(c.server, &c.batch.settings, c.batch.now_ms);
-    let denies = |flag: Flags| c.command.has(flag) || queued_has(c.session, flag);
-    if out_of_memory && denies(Flags::DENYOOM) && !c.batch.role_is_replica {
+    if out_of_memory
+        && (c.flags.contains(Flags::DENYOOM) || queued_has(c.session, Flags::DENYOOM))
+        && !c.batch.role_is_replica
+    {
         return Err(ReplyError::OOM);
     }
     Ok(())
@@ -93,14 +106,11 @@ fn enough_memory(c: &Checked<'_>) -> Result<(), ReplyError> {
 
 /// Whether EXEC is about to run something with this flag.
 fn queued_has(session: &Session, flag: Flags) -> bool {
-    session.multi.as_ref().is_some_and(|multi| multi.queue.iter().any(|(command, _)| command.has(flag)))
+    session.multi.as_ref().is_some_and(|multi| multi.flags.contains(flag))
 }
 
 fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if !c.command.has(Flags::WRITE) {
-        return Ok(());
-    }
-    if c.batch.role_is_replica || !c.batch.disk_failed {
+    if c.batch.role_is_replica || !c.batch.disk_failed || !c.does(Flags::WRITE) {
         return Ok(());
     }
     Err(c.server.persistence.write_refusal())
@@ -108,7 +118,7 @@ fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
 
 fn enough_replicas(c: &Checked<'_>) -> Result<(), ReplyError> {
     let settings = &c.batch.settings;
-    if settings.min_replicas_to_write == 0 || !c.command.has(Flags::WRITE) || c.batch.role_is_replica {
+    if settings.min_replicas_to_write == 0 || c.batch.role_is_replica || !c.does(Flags::WRITE) {
         return Ok(());
     }
     if c.server.replication.good_replicas.load(Ordering::Relaxed) < settings.min_replicas_to_write {
@@ -119,7 +129,7 @@ fn enough_replicas(c: &Checked<'_>) -> Result<(), ReplyError> {
 
 #[inline]
 fn writable(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if c.batch.role_is_replica && c.batch.settings.replica_read_only && c.command.has(Flags::WRITE) {
+    if c.batch.role_is_replica && c.batch.settings.replica_read_only && c.does(Flags::WRITE) {
         return Err(ReplyError::READ_ONLY);
     }
     Ok(())
@@ -140,7 +150,9 @@ fn only_listening(c: &Checked<'_>) -> Result<(), ReplyError> {
 }
 
 fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if c.batch.master_link_down && !c.batch.settings.replica_serve_stale_data && !c.command.has(Flags::STALE)
+    if c.batch.master_link_down
+        && !c.batch.settings.replica_serve_stale_data
+        && !c.flags.contains(Flags::STALE)
     {
         return Err(ReplyError::MASTER_DOWN);
     }
@@ -151,6 +163,15 @@ fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
 fn loading(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.loading && !c.command.has(Flags::LOADING) {
         return Err(ReplyError::LOADING);
+    }
+    Ok(())
+}
+
+/// While a script takes its time, only what can help is run for others.
+#[inline]
+fn not_busy(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.batch.busy && !c.command.has(Flags::ALLOW_BUSY) {
+        return Err(c.server.scripts.busy.refusal());
     }
     Ok(())
 }

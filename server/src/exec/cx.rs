@@ -23,6 +23,12 @@ impl AtRest for crate::gate::World<'_> {
     }
 }
 
+/// Serves clients while a script takes its time.
+pub trait Attendant {
+    /// Reads what clients have sent meanwhile and answers it: `world` when that is at rest for the script.
+    fn attend(&mut self, world: Option<&mut dyn AtRest>);
+}
+
 /// Everything a command may use.
 pub struct Cx<'a> {
     pub server: &'a Arc<Server>,
@@ -40,10 +46,14 @@ pub struct Cx<'a> {
     pub world: Option<&'a mut (dyn AtRest + 'a)>,
     /// The client has to wait; the reply comes later.
     pub wait: Option<Wait>,
-    /// Runs inside EXEC: must not wait.
+    /// Runs inside EXEC or a script: must not wait.
     pub in_transaction: bool,
     /// The command has waited and is run again, because one of its keys may be ready.
     pub is_retry: bool,
+    /// Is called by a script.
+    pub in_script: bool,
+    /// Who serves clients while a script takes its time; only there for commands that run scripts.
+    pub attendant: Option<&'a mut (dyn Attendant + 'a)>,
 }
 
 /// What a client waits for.

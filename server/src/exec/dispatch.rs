@@ -1,11 +1,11 @@
 //! From arguments to a reply: find the command, check, queue or lock and run, log, unlock.
 
 use super::checks::{self, Checked};
-use super::cx::{AtRest, Cx, Wait};
+use super::cx::{AtRest, Attendant, Cx, Wait};
 use super::effects::Effects;
-use super::keys::{Keys, Place, Rules, Totals};
+use super::keys::{Keys, Place, Rules, SlotBusy, Totals};
 use super::serve::{Tools, serve};
-use super::session::{Session, SessionFlags};
+use super::session::{Multi, Session, SessionFlags};
 use super::spec::Flags;
 use super::table::{Command, table};
 use crate::clock;
@@ -39,6 +39,8 @@ pub struct Batch {
     pub writes_paused: bool,
     /// Every command waits.
     pub all_paused: bool,
+    /// A script takes its time, and this batch is run meanwhile.
+    pub busy: bool,
     access: AccessClock,
 }
 
@@ -57,6 +59,7 @@ impl Batch {
             logged: server.log.is_active(),
             writes_paused: server.are_writes_paused(),
             all_paused: server.pause.holds_all(),
+            busy: false,
             settings,
         }
     }
@@ -67,6 +70,9 @@ pub enum Outcome {
     Done,
     /// It has to run with the world at rest: call again so. Nothing has happened yet.
     NeedsWorld,
+    /// It runs a script, so somebody should be at hand to serve clients: [`Executor::execute_attended`]. Nothing has
+    /// happened yet.
+    NeedsAttendant,
     /// The client waits; the reply comes later.
     Wait(Wait),
     /// It has to be run again when writes may go on. Nothing has happened yet.
@@ -127,8 +133,37 @@ impl Executor {
         world: Option<&mut dyn AtRest>,
     ) -> Outcome {
         let start = out.len();
-        let outcome = self.admit(batch, session, argv, out, world);
-        if !matches!(outcome, Outcome::NeedsWorld | Outcome::Postponed | Outcome::Wait(Wait::Keys)) {
+        let outcome = self.admit(batch, session, argv, out, world, None);
+        self.settle(session, out, start, outcome)
+    }
+
+    /// As [`Executor::execute`], for commands that run scripts.
+    pub fn execute_attended(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        argv: Argv<'_>,
+        out: &mut Vec<u8>,
+        world: Option<&mut dyn AtRest>,
+        attendant: &mut dyn Attendant,
+    ) -> Outcome {
+        let start = out.len();
+        let outcome = self.admit(batch, session, argv, out, world, Some(attendant));
+        self.settle(session, out, start, outcome)
+    }
+
+    #[inline]
+    fn settle(
+        &mut self,
+        session: &mut Session,
+        out: &mut Vec<u8>,
+        start: usize,
+        outcome: Outcome,
+    ) -> Outcome {
+        if !matches!(
+            outcome,
+            Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed | Outcome::Wait(Wait::Keys)
+        ) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
         }
@@ -145,6 +180,7 @@ impl Executor {
         argv: Argv<'_>,
         out: &mut Vec<u8>,
         world: Option<&mut dyn AtRest>,
+        attendant: Option<&mut dyn Attendant>,
     ) -> Outcome {
         let command = match find(session, argv) {
             Ok(command) => command,
@@ -158,25 +194,33 @@ impl Executor {
         };
         let asking = session.is(SessionFlags::ASKING);
         session.flags.remove(SessionFlags::ASKING);
-        let checked = Checked { server: &self.server, batch, session, command, argv, target, asking };
+        let flags = match command.has(Flags::RUNS_SCRIPT) {
+            true => crate::script::run::effective_flags(&self.server, command, argv),
+            false => command.spec.flags,
+        };
+        let checked = Checked { server: &self.server, batch, session, command, flags, argv, target, asking };
         if let Err(error) = checks::all(&checked) {
             return self.refuse(session, Some(command), &error, out);
         }
         if session.multi.is_some() && !command.has(Flags::NOT_QUEUED) {
-            queue(session, command, argv);
+            queue(session, command, flags, argv);
             out.extend_from_slice(b"+QUEUED\r\n");
             return Outcome::Done;
         }
-        let paused = batch.all_paused || batch.writes_paused && may_write(session, command);
+        let paused = batch.all_paused || batch.writes_paused && may_write(session, command, flags);
         if paused && !session.is_obeyed() {
             session.flags.set(SessionFlags::ASKING, asking);
             return Outcome::Postponed;
+        }
+        if attendant.is_none() && runs_script(session, command) {
+            session.flags.set(SessionFlags::ASKING, asking);
+            return Outcome::NeedsAttendant;
         }
         if world.is_none() && needs_world(session, command) {
             session.flags.set(SessionFlags::ASKING, asking);
             return Outcome::NeedsWorld;
         }
-        self.run(batch, session, command, argv, target, out, world)
+        self.run(batch, session, command, argv, target, out, world, attendant)
     }
 
     #[allow(clippy::too_many_arguments)] // The one place where everything meets.
@@ -189,6 +233,7 @@ impl Executor {
         target: Target,
         out: &mut Vec<u8>,
         world: Option<&mut dyn AtRest>,
+        attendant: Option<&mut dyn Attendant>,
     ) -> Outcome {
         let rules = rules(batch, session, command);
         // A replica's log is its master's stream, and nothing else.
@@ -197,14 +242,18 @@ impl Executor {
         let at_rest = world.is_some();
         let mut keys = Keys::new(&self.server, &mut self.rng, session.db, at_rest, rules, effects);
         if !at_rest {
-            match target {
-                Target::None => {}
+            let locked = match target {
+                Target::None => Ok(()),
                 Target::One(slot) => keys.lock_one(slot),
                 Target::Keys => {
                     self.places.clear();
                     collect_places(command, argv, session.db, &mut self.places);
-                    keys.lock_many(&mut self.places);
+                    keys.lock_many(&mut self.places)
                 }
+            };
+            if let Err(SlotBusy) = locked {
+                self.stream = keys.into_buffer();
+                return self.refuse(session, Some(command), &self.server.scripts.busy.refusal(), out);
             }
         }
         let reply = Reply::new(out, session.resp);
@@ -227,6 +276,11 @@ impl Executor {
             wait: None,
             in_transaction: false,
             is_retry: false,
+            in_script: false,
+            attendant: match attendant {
+                Some(attendant) => Some(&mut *attendant),
+                None => None,
+            },
         };
         call(&mut cx, command, argv, &mut self.timer);
         let Cx { keys, wait, session, .. } = cx;
@@ -311,6 +365,9 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let stats = &cx.stats.commands[command.id];
     if let Err(error) = result {
         cx.reply.out.truncate(start);
+        if matches!(cx.wait, Some(Wait::World)) {
+            return;
+        }
         cx.reply.error(&error);
         cx.server.stats.count_error(error.code());
         cx.stats.error_replies.add(1);
@@ -324,7 +381,11 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let slower_than = cx.settings.slowlog_slower_than_micros;
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
-    if slower_than >= 0 && nanos / 1000 >= slower_than as u64 && !command.has(Flags::SKIP_SLOWLOG) {
+    if slower_than >= 0
+        && nanos / 1000 >= slower_than as u64
+        && !command.has(Flags::SKIP_SLOWLOG)
+        && !cx.in_script
+    {
         cx.server.slowlog.record(cx, argv, nanos / 1000);
     }
 }
@@ -345,6 +406,11 @@ pub struct Timer {
 impl Timer {
     pub fn start() -> Timer {
         Timer { mark: clock::monotonic(), run: None }
+    }
+
+    /// When it was started, or last looked at the clock.
+    pub fn mark(&self) -> Instant {
+        self.mark
     }
 
     /// A command is about to run: a run of another one ends.
@@ -433,19 +499,30 @@ fn needs_world(session: &Session, command: &Command) -> bool {
         || command.has(Flags::RUNS_QUEUE) && session.multi.as_ref().is_some_and(|multi| multi.needs_world)
 }
 
-fn may_write(session: &Session, command: &Command) -> bool {
-    let queued = session.multi.as_ref().is_some_and(|multi| multi.has_writes);
-    command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
-        || command.has(Flags::RUNS_QUEUE) && queued
+/// Whether a client's command runs a script. What comes from files has nobody to be kept waiting.
+#[inline]
+fn runs_script(session: &Session, command: &Command) -> bool {
+    let queued = |multi: &Multi| multi.flags.contains(Flags::RUNS_SCRIPT);
+    (command.has(Flags::RUNS_SCRIPT)
+        || command.has(Flags::RUNS_QUEUE) && session.multi.as_deref().is_some_and(queued))
+        && !session.is(SessionFlags::LOADER)
 }
 
-fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
+fn may_write(session: &Session, command: &Command, flags: Flags) -> bool {
+    let queued = session
+        .multi
+        .as_ref()
+        .is_some_and(|multi| multi.has_writes || multi.flags.contains(Flags::MAY_REPLICATE));
+    flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) || command.has(Flags::RUNS_QUEUE) && queued
+}
+
+fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: Argv<'_>) {
     let multi = session.multi.as_mut().expect("checked by the caller");
-    multi.needs_world |= command
-        .spec
-        .flags
-        .intersects(Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS);
-    multi.has_writes |= command.has(Flags::WRITE);
+    multi.needs_world |= command.spec.flags.intersects(
+        Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS | Flags::RUNS_SCRIPT,
+    );
+    multi.has_writes |= flags.contains(Flags::WRITE);
+    multi.flags |= flags;
     multi.queue.push((command, ArgVec::from(argv)));
 }
 

@@ -45,6 +45,14 @@ impl Effects {
         self.rewritten = true;
     }
 
+    /// Forgets all that was to be logged: the process ends, and what was done is lost with it.
+    pub fn discard(&mut self) {
+        self.stream.clear();
+        self.commands = 0;
+        self.databases = None;
+        self.rewritten = true;
+    }
+
     /// Ends one command: logs it as sent when it changed something and has not said otherwise.
     pub fn finish_command(&mut self, db: usize, argv: Argv<'_>, changed: bool) {
         if changed && !self.rewritten {

@@ -82,20 +82,79 @@ impl<'a> Keys<'a> {
 
     /// Locks one slot of the current database. Nothing may be locked yet.
     #[inline]
-    pub fn lock_one(&mut self, slot: Slot) {
-        self.guards = Guards::One(slot, lock(database(self.server, self.db), slot, self.rules.writes));
+    pub fn lock_one(&mut self, slot: Slot) -> Result<(), SlotBusy> {
+        self.guards = Guards::One(slot, lock(self.server, (self.db, slot), self.rules.writes)?);
+        Ok(())
     }
 
     /// Locks all `places`, in order. Nothing may be locked yet.
-    pub fn lock_many(&mut self, places: &mut Vec<Place>) {
+    pub fn lock_many(&mut self, places: &mut Vec<Place>) -> Result<(), SlotBusy> {
+        if let [place] = places[..] {
+            self.guards = Guards::Many(vec![(place, lock(self.server, place, self.rules.writes)?)]);
+            return Ok(());
+        }
         places.sort_unstable();
         places.dedup();
-        self.guards = Guards::Many(
-            places
-                .iter()
-                .map(|&place| (place, lock(database(self.server, place.0), place.1, self.rules.writes)))
-                .collect(),
-        );
+        let locked = places.iter().map(|&place| Ok((place, lock(self.server, place, self.rules.writes)?)));
+        self.guards = Guards::Many(locked.collect::<Result<_, SlotBusy>>()?);
+        Ok(())
+    }
+
+    /// Whether this slot is locked already.
+    pub fn is_locked(&self, place: Place) -> bool {
+        match &self.guards {
+            Guards::One(slot, _) => place == (self.db, *slot),
+            Guards::Many(guards) => guards.binary_search_by_key(&place, |(place, _)| *place).is_ok(),
+        }
+    }
+
+    /// The one slot that is locked, if it is one.
+    pub fn only_slot(&self) -> Option<Slot> {
+        match &self.guards {
+            Guards::One(slot, _) => Some(*slot),
+            Guards::Many(guards) => match &guards[..] {
+                [((_, slot), _)] => Some(*slot),
+                _ => None,
+            },
+        }
+    }
+
+    pub fn is_any_locked(&self) -> bool {
+        match &self.guards {
+            Guards::One(..) => true,
+            Guards::Many(guards) => !guards.is_empty(),
+        }
+    }
+
+    /// Locks another slot beside those locked by [`Keys::lock_many`], in whatever order: nobody who holds it may
+    /// wait for one of ours.
+    pub fn lock_more(&mut self, place: Place) {
+        let guard = lock_unless_held(self.server, place, self.rules.writes);
+        self.put_guard(place, guard);
+    }
+
+    /// As [`Keys::lock_more`], but gives up after a while. Returns whether the slot is locked.
+    pub fn try_lock_more(&mut self, place: Place, patience: std::time::Duration) -> bool {
+        let guard = database(self.server, place.0).try_lock_for(place.1, patience);
+        let is_locked = guard.is_some();
+        if let Some(mut guard) = guard {
+            guard.ensure_saved();
+            self.put_guard(place, guard);
+        }
+        is_locked
+    }
+
+    fn put_guard(&mut self, place: Place, guard: SlotGuard<'a>) {
+        if let Guards::Many(guards) = &mut self.guards
+            && let Err(at) = guards.binary_search_by_key(&place, |(place, _)| *place)
+        {
+            guards.insert(at, (place, guard));
+        }
+    }
+
+    /// Lets go of everything; the buffer of the effects is for the next command.
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.effects.into_buffer()
     }
 
     /// Lets go of all slots.
@@ -392,16 +451,34 @@ impl<'a> Guards<'a> {
                 guard
             }
             Guards::Many(guards) => {
-                let place = (db, Slot::of(key));
-                let at = guards.binary_search_by_key(&place, |(place, _)| *place).unwrap_or_else(|at| {
-                    let writes = on_demand.expect("only keys that were named are touched");
-                    guards.insert(at, (place, lock(database(server, db), place.1, writes)));
-                    at
-                });
+                // One is locked, and no other can be: it is the one.
+                let at = if on_demand.is_none() && guards.len() == 1 {
+                    debug_assert!(
+                        guards[0].0 == (db, Slot::of(key)),
+                        "only keys that were named are touched"
+                    );
+                    0
+                } else {
+                    place_among(guards, server, on_demand, (db, Slot::of(key)))
+                };
                 &mut guards[at].1
             }
         }
     }
+}
+
+/// Where a slot is among those locked; it is locked now if it may be.
+fn place_among<'a>(
+    guards: &mut Vec<(Place, SlotGuard<'a>)>,
+    server: &'a Server,
+    on_demand: Option<bool>,
+    place: Place,
+) -> usize {
+    guards.binary_search_by_key(&place, |(place, _)| *place).unwrap_or_else(|at| {
+        let writes = on_demand.expect("only keys that were named are touched");
+        guards.insert(at, (place, lock_unless_held(server, place, writes)));
+        at
+    })
 }
 
 #[inline]
@@ -409,8 +486,40 @@ fn database(server: &Server, db: usize) -> &Db {
     server.keyspace.db(db).expect("a session's database exists")
 }
 
+/// A slow script holds the slot.
+#[derive(Debug)]
+pub struct SlotBusy;
+
+/// Locks a slot, unless a slow script holds it.
 #[inline]
-fn lock<'a>(db: &'a Db, slot: Slot, writes: bool) -> SlotGuard<'a> {
+fn lock(server: &Server, (db, slot): Place, writes: bool) -> Result<SlotGuard<'_>, SlotBusy> {
+    let db = database(server, db);
+    let mut guard = match db.try_lock(slot) {
+        Some(guard) => guard,
+        None => wait_for(server, db, slot)?,
+    };
+    if writes {
+        guard.ensure_saved();
+    }
+    Ok(guard)
+}
+
+#[cold]
+fn wait_for<'a>(server: &Server, db: &'a Db, slot: Slot) -> Result<SlotGuard<'a>, SlotBusy> {
+    const LOOK: std::time::Duration = std::time::Duration::from_millis(10);
+    loop {
+        if let Some(guard) = db.try_lock_for(slot, LOOK) {
+            return Ok(guard);
+        }
+        if server.scripts.busy.is_any() {
+            return Err(SlotBusy);
+        }
+    }
+}
+
+/// Locks a slot where nobody is who could hold it for long.
+fn lock_unless_held(server: &Server, (db, slot): Place, writes: bool) -> SlotGuard<'_> {
+    let db = database(server, db);
     if writes { db.lock_write(slot) } else { db.lock(slot) }
 }
 
@@ -529,7 +638,8 @@ impl<'a> Keys<'a> {
             let locked = if self.at_rest { Some(db.lock(place.1)) } else { db.try_lock(place.1) };
             let Some(mut guard) = locked else {
                 self.unlock();
-                self.lock_many(&mut places.to_vec());
+                // Whoever is served here has no reply to be refused with: it waits for a slow script, if need be.
+                while self.lock_many(&mut places.to_vec()).is_err() {}
                 return false;
             };
             if self.rules.writes {

@@ -54,6 +54,8 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
                 wait: None,
                 in_transaction: false,
                 is_retry: true,
+                in_script: false,
+                attendant: None,
             };
             call(&mut cx, waiter.command, waiter.argv.as_argv(), timer);
             let Cx { keys: back, wait, reply, .. } = cx;

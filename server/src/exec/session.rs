@@ -1,5 +1,6 @@
 //! What commands know of the client that sent them.
 
+use super::spec::Flags;
 use super::table::Command;
 use crate::pubsub::Subscriptions;
 use crate::write_log::Cursor;
@@ -91,7 +92,6 @@ pub struct ReplicaHandshake {
 }
 
 /// A transaction being queued.
-#[derive(Default)]
 pub struct Multi {
     pub queue: Vec<(&'static Command, ArgVec)>,
     /// A command was refused while queueing: EXEC will refuse too.
@@ -100,6 +100,20 @@ pub struct Multi {
     pub needs_world: bool,
     /// Some queued command writes.
     pub has_writes: bool,
+    /// The flags of all queued commands together.
+    pub flags: Flags,
+}
+
+impl Default for Multi {
+    fn default() -> Multi {
+        Multi {
+            queue: Vec::new(),
+            aborted: false,
+            needs_world: false,
+            has_writes: false,
+            flags: Flags::empty(),
+        }
+    }
 }
 
 impl Session {

@@ -52,6 +52,12 @@ bitflags::bitflags! {
         const ALWAYS_PROPAGATED = 1 << 37;
         /// Runs what MULTI has queued.
         const RUNS_QUEUE = 1 << 39;
+        /// Runs a script or function.
+        const RUNS_SCRIPT = 1 << 40;
+        /// It is a function, named by the first argument.
+        const RUNS_FUNCTION = 1 << 41;
+        /// It is a script, named by its SHA1.
+        const BY_SHA = 1 << 42;
         /// May be sent while in RESP2's subscribed mode.
         const WHILE_SUBSCRIBED = 1 << 38;
         /// Its reply comes as pushes, which CLIENT REPLY does not hold back.

@@ -4,6 +4,7 @@ use super::Text;
 use crate::exec::Cx;
 use crate::memory;
 use crate::process::limits;
+use crate::script::Scripts;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What INFO and MEMORY STATS both show.
@@ -73,13 +74,7 @@ pub fn memory(text: &mut Text, cx: &Cx<'_>) {
     text.field("allocator_active", usage.resident);
     text.field("allocator_resident", usage.resident);
     with_human(text, "total_system_memory", system);
-    text.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
-    text.field("used_memory_lua_human", human_bytes(0));
-    text.zeros(&["used_memory_scripts_eval", "number_of_cached_scripts", "number_of_functions"]);
-    text.zeros(&["number_of_libraries", "used_memory_vm_functions", "used_memory_vm_total"]);
-    text.field("used_memory_vm_total_human", human_bytes(0));
-    text.zeros(&["used_memory_functions", "used_memory_scripts"]);
-    text.field("used_memory_scripts_human", human_bytes(0));
+    scripts(text, &cx.server.scripts);
     with_human(text, "maxmemory", cx.settings.maxmemory_bytes);
     text.field("maxmemory_policy", &cx.settings.maxmemory_policy_name);
     text.decimals("allocator_frag_ratio", usage.fragmentation_ratio(), 2);
@@ -111,6 +106,28 @@ pub fn human_bytes(bytes: u64) -> String {
     }
     let power = (bytes.ilog2() / 10).min(UNITS.len() as u32);
     format!("{:.2}{}", bytes as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize - 1])
+}
+
+/// What scripts hold: the states of the interpreter (`vm`), and what is cached beside them.
+fn scripts(text: &mut Text, scripts: &Scripts) {
+    let libraries = scripts.libraries.current();
+    let functions: u64 = libraries.iter().map(|library| library.memory_bytes() as u64).sum();
+    // Scripts and functions share their states; stock has one for each.
+    let vm = scripts.vm_bytes.load(Relaxed);
+    let cached = scripts.cache.bytes();
+    text.field("used_memory_lua", vm);
+    text.field("used_memory_vm_eval", vm);
+    text.field("used_memory_lua_human", human_bytes(vm));
+    text.field("used_memory_scripts_eval", cached);
+    text.field("number_of_cached_scripts", scripts.cache.len());
+    text.field("number_of_functions", libraries.function_count());
+    text.field("number_of_libraries", libraries.iter().len());
+    text.field("used_memory_vm_functions", 0);
+    text.field("used_memory_vm_total", vm);
+    text.field("used_memory_vm_total_human", human_bytes(vm));
+    text.field("used_memory_functions", functions);
+    text.field("used_memory_scripts", cached + functions);
+    text.field("used_memory_scripts_human", human_bytes(cached + functions));
 }
 
 #[cfg(test)]

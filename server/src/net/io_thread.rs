@@ -1,5 +1,6 @@
 //! The loop of an IO thread: wait for sockets, run what they sent, write the replies.
 
+use super::attendant::SocketAttendant;
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
 use super::mailbox::{Mail, Mailbox};
 use crate::clients::ClientType;
@@ -73,12 +74,17 @@ impl<'s> Turn<'s> {
         self.cell.as_mut().expect("only absent while the world is at rest")
     }
 
-    /// Runs `f` with the world at rest, then begins a new batch.
-    fn with_world<R>(&mut self, f: impl FnOnce(&mut World<'_>, &Batch) -> R) -> R {
+    /// Runs `f` with the world at rest, then begins a new batch. `None` when a slow script keeps the world from it.
+    fn with_world<R>(&mut self, f: impl FnOnce(&mut World<'_>, &Batch) -> R) -> Option<R> {
         self.cell = None;
-        let mut world = self.server.gate.stop_world();
-        let result = f(&mut world, &Batch::begin(self.server));
-        drop(world);
+        let world = loop {
+            match self.server.gate.try_stop_world() {
+                Some(world) => break Some(world),
+                None if self.server.scripts.busy.is_any() => break None,
+                None => {}
+            }
+        };
+        let result = world.map(|mut world| f(&mut world, &Batch::begin(self.server)));
         self.cell = Some(self.server.gate.enter(self.index));
         self.batch = Batch::begin(self.server);
         result
@@ -436,10 +442,25 @@ impl IoThread {
     fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) -> bool {
         let Conn { session, .. } = conn;
         let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
+        if matches!(outcome, Outcome::NeedsAttendant) {
+            let own = turn.cell.as_deref_mut();
+            let mut attendant = SocketAttendant::new(turn.server, turn.index, own);
+            let (executor, out) = (&mut self.executor, &mut self.out);
+            outcome = executor.execute_attended(&turn.batch, session, argv, out, None, &mut attendant);
+        }
         if matches!(outcome, Outcome::NeedsWorld) {
             let (executor, out) = (&mut self.executor, &mut self.out);
-            outcome =
-                turn.with_world(|world, batch| executor.execute(batch, session, argv, out, Some(world)));
+            let (server, index) = (turn.server, turn.index);
+            let rested = turn.with_world(|world, batch| {
+                let mut attendant = SocketAttendant::new(server, index, None);
+                executor.execute_attended(batch, session, argv, out, Some(world), &mut attendant)
+            });
+            // Somebody's slow script is in the way: run it again among the busy, which tells the client so.
+            outcome = rested.unwrap_or_else(|| {
+                let mut batch = Batch::begin(server);
+                batch.busy = true;
+                executor.execute(&batch, session, argv, out, None)
+            });
         }
         match outcome {
             Outcome::Postponed => {

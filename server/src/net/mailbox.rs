@@ -67,6 +67,20 @@ impl Mailbox {
         self.queue.lock().is_empty()
     }
 
+    /// Takes the connections out, and leaves the rest.
+    pub fn take_connections(&self, mut take: impl FnMut(Box<super::Conn>)) {
+        let mut queue = self.queue.lock();
+        if !queue.iter().any(|mail| matches!(mail, Mail::Connection(_))) {
+            return;
+        }
+        for mail in std::mem::take(&mut *queue) {
+            match mail {
+                Mail::Connection(conn) => take(conn),
+                other => queue.push(other),
+            }
+        }
+    }
+
     /// Takes all mail into `into`, which must be empty.
     pub fn take(&self, into: &mut Vec<Mail>) {
         std::mem::swap(&mut *self.queue.lock(), into);

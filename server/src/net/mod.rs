@@ -1,6 +1,7 @@
 //! Sockets: the acceptor, the IO threads and their connections.
 
 mod acceptor;
+mod attendant;
 mod conn;
 mod io_thread;
 pub mod mailbox;

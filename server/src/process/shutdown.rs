@@ -123,6 +123,8 @@ pub fn run(server: &Arc<Server>) -> i32 {
             tell(server, &ReplyError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
             continue;
         }
+        // Without saving there is nothing to wait for in a slow script.
+        server.scripts.busy.end_all(how.saving == Saving::No);
         // Nothing is acknowledged any more from here on. If saving fails, everything goes on when this is dropped.
         let world = server.gate.stop_world();
         match server.prepare_shutdown(how) {
@@ -141,6 +143,7 @@ pub fn run(server: &Arc<Server>) -> i32 {
             Err(reason) => {
                 log::warning(&reason);
                 log::warning("Errors trying to shut down the server. Check the logs for more information.");
+                server.scripts.busy.end_all(false);
                 drop(world);
                 tell(server, &ReplyError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
             }

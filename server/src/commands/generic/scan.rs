@@ -66,7 +66,7 @@ pub fn randomkey(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             return Ok(());
         }
         if rules.removes_expired {
-            cx.keys.lock_one(Slot::of(&key));
+            cx.keys.lock_one(Slot::of(&key)).map_err(|_| cx.server.scripts.busy.refusal())?;
             cx.keys.exists(&key);
             cx.keys.unlock();
         }

@@ -269,9 +269,9 @@ fn sort_generic(cx: &mut Cx<'_>, args: &mut Args<'_>, may_store: bool) -> Done {
         cx.wait = Some(Wait::World);
         return Ok(());
     }
-    // A set has no order of its own that a replica could be told of.
+    // A set has no order of its own that a replica, or a script, could be told of.
     if options.unsorted
-        && options.store.is_some()
+        && (options.store.is_some() || cx.in_script)
         && cx.keys.peek(key).is_some_and(|e| e.type_of() == Type::Set)
     {
         (options.unsorted, options.alpha, options.by) = (false, true, None);

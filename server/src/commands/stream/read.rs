@@ -120,6 +120,12 @@ fn position(
 
 fn read(cx: &mut Cx<'_>, args: &mut Args<'_>, is_group: bool) -> Done {
     let query = Query::parse(args, cx.name(), is_group, cx.now_ms)?;
+    if cx.in_script && query.block.is_some() {
+        let name = cx.name();
+        return Err(ReplyError::new(format!(
+            "ERR {name} command is not allowed with BLOCK option from scripts"
+        )));
+    }
     let each = query.keys.iter().zip(&query.ids);
     let after =
         each.map(|(key, text)| position(cx, key, query.reader, text)).collect::<Result<Vec<_>, _>>()?;
