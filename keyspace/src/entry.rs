@@ -79,6 +79,17 @@ pub enum NewValue<'a> {
     Object(Arc<Object>),
 }
 
+impl<'a> NewValue<'a> {
+    /// A string that a command has made, as [`NewValue::Raw`]. A large one is taken out of `text`, not copied.
+    pub fn made(text: &'a mut Vec<u8>) -> NewValue<'a> {
+        if text.len() <= INLINE_MAX {
+            NewValue::Raw(text)
+        } else {
+            NewValue::Object(Arc::new(Object::Str(std::mem::take(text))))
+        }
+    }
+}
+
 /// A value where it is stored.
 #[derive(Clone, Copy, Debug)]
 pub enum ValueRef<'a> {
@@ -239,11 +250,7 @@ impl Entry {
             ValueRef::Object(_) => return None,
         };
         let result = edit(&mut text);
-        if text.len() <= INLINE_MAX {
-            self.set_value(NewValue::Raw(&text));
-        } else {
-            self.set_value(NewValue::Object(Arc::new(Object::Str(text))));
-        }
+        self.set_value(NewValue::made(&mut text));
         Some(result)
     }
 

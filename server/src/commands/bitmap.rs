@@ -244,7 +244,7 @@ fn bitop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if len == 0 {
         super::common::delete(cx, target);
     } else {
-        cx.keys.insert(target, NewValue::Raw(&result), None);
+        cx.keys.insert(target, NewValue::made(&mut result), None);
         cx.keys.changed(target, Classes::STRING, "set");
     }
     cx.reply.integer(len as i64);
