@@ -19,8 +19,10 @@ mod config;
 mod connection;
 mod debug;
 mod generic;
+mod geo;
 mod hash;
 mod help;
+mod hyperloglog;
 mod introspection;
 mod lcs;
 mod list;
@@ -61,7 +63,9 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     connection::COMMANDS,
     debug::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
     hash::COMMANDS,
+    hyperloglog::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
     list_wait::COMMANDS,

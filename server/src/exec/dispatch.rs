@@ -423,8 +423,8 @@ fn lookup_rules(batch: &Batch, session: &Session, reads_only: bool) -> Rules {
         touches: !session.is(SessionFlags::NO_TOUCH),
         notify: batch.settings.notify,
         counts_lookups: reads_only,
-        // A transaction or a script may write whatever its own flags say.
-        writes: !reads_only,
+        // A transaction or a script may write whatever its own flags say, and PFCOUNT keeps what it has counted.
+        writes: !reads_only || command.has(Flags::MAY_REPLICATE),
     }
 }
 
@@ -434,9 +434,9 @@ fn needs_world(session: &Session, command: &Command) -> bool {
 }
 
 fn may_write(session: &Session, command: &Command) -> bool {
-    let queued = session.multi.as_ref().is_some_and(|multi| multi.has_writes);
-    command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE))
-        || command.has(Flags::RUNS_QUEUE) && queued
+    let writes = |command: &Command| command.spec.flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE));
+    let queued = || session.multi.iter().flat_map(|multi| &multi.queue).any(|(command, _)| writes(command));
+    writes(command) || command.has(Flags::RUNS_QUEUE) && queued()
 }
 
 fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
