@@ -29,6 +29,7 @@ mod list;
 mod list_wait;
 mod memory;
 pub mod migrate;
+mod partial_sort;
 mod persistence;
 mod pubsub;
 mod replication;

@@ -449,12 +449,10 @@ fn queue(session: &mut Session, command: &'static Command, argv: Argv<'_>) {
     multi.queue.push((command, ArgVec::from(argv)));
 }
 
-/// The places of the keys a command names. What does not add up is left for the handler to refuse.
+/// The places of the keys a command names. What does not add up is left for the handler to refuse, which may
+/// look at the keys before it.
 pub fn collect_places(command: &Command, argv: Argv<'_>, db: usize, places: &mut Vec<Place>) {
-    let before = places.len();
-    if command.spec.each_key(argv, |pos, _| places.push((db, Slot::of(argv.get(pos))))).is_err() {
-        places.truncate(before);
-    }
+    let _ = command.spec.each_key(argv, |pos, _| places.push((db, Slot::of(argv.get(pos)))));
 }
 
 /// Posts what was published to the threads of those who listen. The publisher's own goes to `pushes`.

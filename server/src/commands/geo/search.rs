@@ -2,12 +2,14 @@
 
 use super::{point, reply_distance, reply_point, unit_meters};
 use crate::commands::common::{element, store_result};
+use crate::commands::partial_sort::sort_front;
 use crate::commands::prelude::*;
+use crate::exec::table::Command;
 use keyspace::listpack::Element;
 use keyspace::types::geo::{Area, Point, Shape};
 use keyspace::types::number::parse_double;
 use keyspace::types::zset::ZSetValue;
-use protocol::Reply;
+use protocol::{Argv, Reply};
 
 /// How the commands differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ enum Order {
 
 /// What is asked for.
 #[derive(Default)]
-struct Query<'a> {
+struct Query {
     /// Without a set, FROMMEMBER is no place.
     center: Option<Point>,
     from_member: bool,
@@ -38,7 +40,8 @@ struct Query<'a> {
     order: Option<Order>,
     count: Option<usize>,
     any: bool,
-    store: Option<&'a [u8]>,
+    /// Which of the arguments is the key to store at.
+    store: Option<usize>,
     store_dist: bool,
 }
 
@@ -72,14 +75,14 @@ fn place_of(zset: Option<&ZSetValue>, member: &[u8]) -> Result<Option<Point>, Re
     Ok(Some(Point::from_score(score)))
 }
 
-impl<'a> Query<'a> {
+impl Query {
     /// Parses what follows the keys. Errors come in stock's order, so the set is looked into meanwhile.
     fn parse(
-        args: &mut Args<'a>,
+        args: &mut Args<'_>,
         form: Form,
         zset: Option<&ZSetValue>,
         name: &[u8],
-    ) -> Result<Query<'a>, ReplyError> {
+    ) -> Result<Query, ReplyError> {
         let mut query = Query::default();
         if let Form::Radius { by_member, .. } = form {
             query.parse_circle(args, by_member, zset)?;
@@ -92,7 +95,7 @@ impl<'a> Query<'a> {
     }
 
     /// The fixed arguments of GEORADIUS and GEORADIUSBYMEMBER.
-    fn parse_circle(&mut self, args: &mut Args<'a>, by_member: bool, zset: Option<&ZSetValue>) -> Done {
+    fn parse_circle(&mut self, args: &mut Args<'_>, by_member: bool, zset: Option<&ZSetValue>) -> Done {
         self.center = if by_member { place_of(zset, args.bytes()?)? } else { Some(point(args)?) };
         // Without the member's set nobody looks at the circle.
         if by_member && zset.is_none() {
@@ -103,7 +106,7 @@ impl<'a> Query<'a> {
         Ok(())
     }
 
-    fn parse_option(&mut self, args: &mut Args<'a>, form: Form, zset: Option<&ZSetValue>) -> Done {
+    fn parse_option(&mut self, args: &mut Args<'_>, form: Form, zset: Option<&ZSetValue>) -> Done {
         let is_search = matches!(form, Form::Search { .. });
         let may_store = matches!(form, Form::Radius { read_only: false, .. });
         let is_circle = matches!(self.shape, Some(Shape::Circle { .. }));
@@ -125,10 +128,12 @@ impl<'a> Query<'a> {
                 self.count = Some(count as usize);
             }
             () if left > 1 && may_store && args.flag("STORE") => {
-                (self.store, self.store_dist) = (Some(args.key()?), false);
+                (self.store, self.store_dist) = (Some(args.position()), false);
+                args.key()?;
             }
             () if left > 1 && may_store && args.flag("STOREDIST") => {
-                (self.store, self.store_dist) = (Some(args.key()?), true);
+                (self.store, self.store_dist) = (Some(args.position()), true);
+                args.key()?;
             }
             () if form == (Form::Search { stores: true }) && args.flag("STOREDIST") => self.store_dist = true,
             () if left > 1 && is_search && !self.from_place && args.flag("FROMMEMBER") => {
@@ -178,7 +183,7 @@ struct Found<'z> {
     member: Element<'z>,
 }
 
-impl Query<'_> {
+impl Query {
     fn wants_distances(&self) -> bool {
         self.with_dist || self.store_dist || self.order().is_some()
     }
@@ -239,17 +244,14 @@ impl Query<'_> {
     }
 }
 
-/// Sorts the first `count` to the front. Of equal distances the one found first comes first.
+/// Sorts the first `count` to the front. Where that is all, of equal distances the one found first comes first.
 fn sort(found: &mut [Found<'_>], order: Order, count: usize) {
-    let compare = |a: &Found<'_>, b: &Found<'_>| match order {
-        Order::Nearest => a.distance.total_cmp(&b.distance),
-        Order::Farthest => b.distance.total_cmp(&a.distance),
+    let compare = |a: &Found<'_>, b: &Found<'_>| {
+        let (low, high) = if order == Order::Nearest { (a, b) } else { (b, a) };
+        low.distance.total_cmp(&high.distance)
     };
-    // Choosing a few of many is cheaper than sorting all, but forgets who came first.
-    const FEW: usize = 4;
-    if count > 0 && count < found.len() / FEW {
-        found.select_nth_unstable_by(count - 1, compare);
-        found[..count].sort_by(compare);
+    if count < found.len() {
+        sort_front(found, count, compare);
     } else {
         found.sort_by(compare);
     }
@@ -258,17 +260,15 @@ fn sort(found: &mut [Found<'_>], order: Order, count: usize) {
 fn search(cx: &mut Cx<'_>, args: &mut Args<'_>, form: Form) -> Done {
     let target = if form == (Form::Search { stores: true }) { Some(args.key()?) } else { None };
     let key = args.key()?;
-    let (name, limits) = (cx.argv.name(), &cx.settings.limits);
-    // Keys after STORE and STOREDIST that are missing, or named twice, leave nothing locked.
-    if matches!(form, Form::Radius { .. }) && !are_stores_named(cx) {
-        Query::parse(args, form, None, name)?;
-        return Err(ReplyError::SYNTAX);
-    }
+    let (name, limits) = (args.argv().name(), &cx.settings.limits);
     let (keys, reply) = (&mut cx.keys, &mut cx.reply);
     let zset = keys.typed::<ZSetValue>(key)?;
     let query = Query::parse(args, form, zset, name)?;
+    if query.store.is_some_and(|at| !is_named(cx.command, args.argv(), at)) {
+        return Err(ReplyError::SYNTAX);
+    }
     let found = zset.map_or(Vec::new(), |zset| query.run(zset));
-    let Some(target) = target.or(query.store) else {
+    let Some(target) = target.or(query.store.map(|at| args.argv().get(at))) else {
         query.reply(reply, &found);
         return Ok(());
     };
@@ -282,15 +282,12 @@ fn search(cx: &mut Cx<'_>, args: &mut Args<'_>, form: Form) -> Done {
     Ok(())
 }
 
-/// Whether the command's key specs name every key a STORE or STOREDIST may mean.
-fn are_stores_named(cx: &Cx<'_>) -> bool {
-    let mut named = Vec::new();
-    let named_all = cx.command.spec.each_key(cx.argv, |at, _| named.push(at)).is_ok();
-    let is_store =
-        |word: &[u8]| word.eq_ignore_ascii_case(b"STORE") || word.eq_ignore_ascii_case(b"STOREDIST");
-    let stores = cx.argv.iter().enumerate().skip(5).filter(|(_, word)| is_store(word));
-    let reads_only = cx.command.has(crate::exec::spec::Flags::READONLY);
-    reads_only || named_all && { stores }.all(|(at, _)| named.contains(&(at + 1)))
+/// Whether the command's key specs name this argument. Where STORE is given twice they name the first key, and
+/// the slot of another one is not locked.
+fn is_named(command: &Command, argv: Argv<'_>, position: usize) -> bool {
+    let mut is_named = false;
+    let all_named = command.spec.each_key(argv, |at, _| is_named |= at == position);
+    all_named.is_ok() && is_named
 }
 
 pub fn georadius(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
