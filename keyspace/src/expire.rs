@@ -10,6 +10,8 @@
 //! ```
 
 use crate::db::{Keyspace, SlotGuard};
+use crate::entry::{Entry, ValueRef};
+use crate::object::Object;
 use crate::table::Item;
 
 /// Where the cycle is on its way round the keyspace.
@@ -86,6 +88,68 @@ impl ExpireCycle {
                 return Some((db.lock(slot), is_new_lap));
             }
             (self.db, self.slot, self.cursor) = ((self.db + 1) % count, 0, 0);
+            is_new_lap |= self.db == 0;
+        }
+        None
+    }
+}
+
+/// Where the cycle that removes fields of hashes is on its way round the keyspace.
+#[derive(Default)]
+pub struct FieldCycle {
+    db: usize,
+    slot: usize,
+    /// The last hash that was looked at in the slot.
+    key: Option<Box<[u8]>>,
+}
+
+impl FieldCycle {
+    /// Looks at the next `hashes` that have fields that expire, of one slot. Calls `on_overdue` with each key and
+    /// up to `fields` of its fields, under the slot's lock and after a snapshot got what it needs, to remove and
+    /// log them. `None` if no hash of any database has such fields.
+    pub fn step(
+        &mut self,
+        keyspace: &Keyspace,
+        now_ms: i64,
+        hashes: usize,
+        fields: usize,
+        mut on_overdue: impl FnMut(&mut SlotGuard<'_>, &[u8], &[Box<[u8]>]),
+    ) -> Option<Step> {
+        let (mut guard, is_new_lap) = self.next_slot(keyspace)?;
+        let mut step = Step { is_new_lap, ..Step::default() };
+        for _ in 0..hashes {
+            let Some(key) = guard.next_timed(self.key.as_deref()) else {
+                (self.slot, self.key) = (self.slot + 1, None);
+                break;
+            };
+            step.met += 1;
+            let overdue = match guard.get(&key).map(Entry::value) {
+                Some(ValueRef::Object(Object::Hash(hash))) => hash.overdue(now_ms, fields),
+                _ => Vec::new(),
+            };
+            if !overdue.is_empty() {
+                step.expired += 1;
+                guard.ensure_saved();
+                on_overdue(&mut guard, &key, &overdue);
+            }
+            // What is left of a hash has to wait for the next lap, lest one holds up all others.
+            self.key = Some(key);
+        }
+        Some(step)
+    }
+
+    fn next_slot<'k>(&mut self, keyspace: &'k Keyspace) -> Option<(SlotGuard<'k>, bool)> {
+        let count = keyspace.dbs().len();
+        let mut is_new_lap = false;
+        for _ in 0..=count {
+            let db = keyspace.db(self.db)?;
+            if let Some(slot) = db.timed_census().and_then(|census| census.next(self.slot)) {
+                if slot.index() != self.slot {
+                    (self.slot, self.key) = (slot.index(), None);
+                }
+                return Some((db.lock(slot), is_new_lap));
+            }
+            (self.db, self.slot, self.key) = ((self.db + 1) % count, 0, None);
             is_new_lap |= self.db == 0;
         }
         None

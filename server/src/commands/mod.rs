@@ -21,6 +21,7 @@ mod debug;
 mod generic;
 mod geo;
 mod hash;
+mod hash_expire;
 mod help;
 mod hyperloglog;
 mod introspection;
@@ -66,6 +67,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     generic::COMMANDS,
     geo::COMMANDS,
     hash::COMMANDS,
+    hash_expire::COMMANDS,
     hyperloglog::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
