@@ -88,6 +88,7 @@ impl SlotData {
     ) -> (EntryMut<'_>, bool) {
         let hash = hash(key);
         self.before_change(hash, key);
+        self.forget_timed(key);
         let mut value = Some(value);
         let mut value = move || value.take().expect("made once");
         let (entry, is_new) =
@@ -119,8 +120,9 @@ impl SlotData {
     pub fn insert_entry(&mut self, entry: Entry) -> Option<Entry> {
         let hash = hash(entry.key());
         self.before_change(hash, entry.key());
-        if has_timed_fields(&entry) {
-            self.note_timed(entry.key());
+        match has_timed_fields(&entry) {
+            true => self.note_timed(entry.key()),
+            false => self.forget_timed(entry.key()),
         }
         self.expires += entry.expire_at_ms().is_some() as u32;
         let replaced = self.table.replace(hash, entry);
@@ -131,6 +133,7 @@ impl SlotData {
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = hash(key);
         self.before_change(hash, key);
+        self.forget_timed(key);
         let removed = self.table.remove(hash, key)?;
         self.expires -= removed.expire_at_ms().is_some() as u32;
         Some(removed)
@@ -233,6 +236,15 @@ impl SlotData {
         self.extras.get_or_insert_default().timed.insert(key.into());
     }
 
+    #[inline]
+    fn forget_timed(&mut self, key: &[u8]) {
+        if let Some(extras) = &mut self.extras
+            && extras.timed.remove(key)
+        {
+            self.trim();
+        }
+    }
+
     /// The next key behind `after` of a hash with fields that expire. Keys of others are forgotten on the way.
     pub fn next_timed(&mut self, after: Option<&[u8]>) -> Option<Box<[u8]>> {
         loop {
@@ -242,10 +254,7 @@ impl SlotData {
             if self.get(&key).is_some_and(has_timed_fields) {
                 return Some(key);
             }
-            if let Some(extras) = &mut self.extras {
-                extras.timed.remove(&key);
-                self.trim();
-            }
+            self.forget_timed(&key);
         }
     }
 }

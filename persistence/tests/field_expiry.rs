@@ -1,11 +1,11 @@
 //! Hashes with fields that expire, RDB types 22 to 25: read as 7.4 writes them, written, and refused where they lie.
 
+use balas_persistence::crc64::crc64;
+use balas_persistence::rdb::{Value, dump, restore};
 use keyspace::listpack::Listpack;
 use keyspace::types::Limits;
 use keyspace::types::hash::HashValue;
 use keyspace::{Object, ValueRef};
-use persistence::crc64::crc64;
-use persistence::rdb::{Value, dump, restore};
 
 /// A payload of DUMP around type and value.
 fn payload(body: &[u8]) -> Vec<u8> {
