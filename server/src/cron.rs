@@ -88,13 +88,17 @@ fn expire_fields(server: &Server, cycle: &mut FieldCycle, now_ms: i64, budget: D
         return;
     }
     let _no_world_at_rest = server.gate.enter_background();
-    let started = clock::monotonic();
+    let (started, notify) = (clock::monotonic(), server.settings().notify);
     let (mut met, mut expired) = (0, 0);
     loop {
         let step = cycle.step(&server.keyspace, now_ms, STEP, FIELDS, |slot, key, fields| {
-            remove_fields(slot, key, fields);
+            let is_gone = remove_fields(slot, key, fields);
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
+            }
+            crate::notify::publish(server, notify, Classes::HASH, slot.db_index(), "hexpired", key);
+            if is_gone {
+                crate::notify::publish(server, notify, Classes::GENERIC, slot.db_index(), "del", key);
             }
             if server.log.is_active() {
                 let mut hdel = Vec::with_capacity(key.len() + 32);

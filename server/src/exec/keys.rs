@@ -162,12 +162,15 @@ impl<'a> Keys<'a> {
         }
         let slot = self.slot(key);
         slot.ensure_saved();
-        remove_fields(slot, key, &overdue);
+        let is_gone = remove_fields(slot, key, &overdue);
         let mut hdel: Vec<&[u8]> = vec![b"HDEL", key];
         hdel.extend(overdue.iter().map(|field| &**field));
         self.effects.also(self.db, &hdel);
         self.signal(key);
         self.event(Classes::HASH, "hexpired", key);
+        if is_gone {
+            self.event(Classes::GENERIC, "del", key);
+        }
         true
     }
 
@@ -468,16 +471,14 @@ impl<'a> Guards<'a> {
     }
 }
 
-/// Takes fields out of the hash at `key`, and the hash with the last one.
-pub fn remove_fields(slot: &mut SlotGuard<'_>, key: &[u8], fields: &[Box<[u8]>]) {
-    let Some(entry) = slot.get_mut(key) else { return };
-    let Some(hash) = entry.into_object_mut().and_then(HashValue::from_object_mut) else { return };
+/// Takes fields out of the hash at `key`, and the hash with the last one; true if it went.
+pub fn remove_fields(slot: &mut SlotGuard<'_>, key: &[u8], fields: &[Box<[u8]>]) -> bool {
+    let Some(entry) = slot.get_mut(key) else { return false };
+    let Some(hash) = entry.into_object_mut().and_then(HashValue::from_object_mut) else { return false };
     for field in fields {
         hash.remove(field);
     }
-    if hash.is_empty() {
-        slot.remove(key);
-    }
+    hash.is_empty() && slot.remove(key).is_some()
 }
 
 #[inline]

@@ -67,8 +67,7 @@ pub fn empty() -> Vec<u8> {
     hll
 }
 
-/// Adds an element; true if that changed a register. The cardinality is left as it was, see [`outdate`].
-/// A sparse one that would grow beyond `sparse_max_bytes`, header included, becomes dense.
+/// Adds an element; true if that changed a register. To be followed by [`outdate`]. A sparse one that would grow beyond `sparse_max_bytes`, header included, becomes dense.
 pub fn add(hll: &mut Vec<u8>, element: &[u8], sparse_max_bytes: usize) -> Result<bool, Corrupt> {
     let (index, rank) = place(element);
     match encoding(hll) {
@@ -90,7 +89,11 @@ fn raise_sparse(
 ) -> Result<bool, Corrupt> {
     match sparse::raise(hll, cursor, index, rank, max_bytes)? {
         sparse::Raised::No => Ok(false),
-        sparse::Raised::Yes => Ok(true),
+        sparse::Raised::Yes => {
+            // At once: one of the next elements may meet corruption.
+            outdate(hll);
+            Ok(true)
+        }
         sparse::Raised::DoesNotFit => {
             make_dense(hll)?;
             dense::raise(&mut hll[HEADER_BYTES..], index, rank);
