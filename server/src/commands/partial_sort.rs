@@ -18,7 +18,7 @@ pub fn sort_front<T>(slice: &mut [T], count: usize, mut compare: impl FnMut(&T, 
         return;
     }
     // Parts do not touch each other, so any order of work does; a stack of them cannot overflow ours.
-    let mut parts = vec![0..slice.len()];
+    let mut parts = Vec::from_iter([Range { start: 0, end: slice.len() }]);
     while let Some(part) = parts.pop() {
         let values = &mut slice[part.clone()];
         if values.len() < SHORT {
@@ -119,10 +119,10 @@ fn choose_pivot<T>(values: &[T], compare: &mut impl FnMut(&T, &T) -> Ordering) -
         }
     };
     let (first, middle, last) = (0, len / 2, len - 1);
-    match len {
-        ..=SHORT => middle,
-        ..=LONG => median(first, middle, last),
-        _ => {
+    match () {
+        () if len <= SHORT => middle,
+        () if len <= LONG => median(first, middle, last),
+        () => {
             let step = len / 8;
             let first = median(first, step, 2 * step);
             let middle = median(middle - step, middle, middle + step);

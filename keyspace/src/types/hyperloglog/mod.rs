@@ -67,7 +67,8 @@ pub fn empty() -> Vec<u8> {
     hll
 }
 
-/// Adds an element; true if that changed a register. To be followed by [`outdate`]. A sparse one that would grow beyond `sparse_max_bytes`, header included, becomes dense.
+/// Adds an element; true if that changed a register, and then [`outdate`] is to follow. A sparse one that would
+/// grow beyond `sparse_max_bytes`, header included, becomes dense.
 pub fn add(hll: &mut Vec<u8>, element: &[u8], sparse_max_bytes: usize) -> Result<bool, Corrupt> {
     let (index, rank) = place(element);
     match encoding(hll) {

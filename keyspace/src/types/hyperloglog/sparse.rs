@@ -94,11 +94,11 @@ pub fn push_zeros(hll: &mut Vec<u8>, len: usize) {
     hll.extend_from_slice(run.as_slice());
 }
 
-/// The runs, as far as they can be read.
+/// The runs, whether they add up or not. The second byte of the last one, where it is missing, is taken for 0.
 pub fn runs(hll: &[u8]) -> impl Iterator<Item = Run> + '_ {
     let mut at = HEADER_BYTES;
     std::iter::from_fn(move || {
-        let run = run_at(hll, at)?;
+        let run = run_at(hll, at).or_else(|| run_at(&[*hll.get(at)?, 0], 0))?;
         at += run.bytes();
         Some(run)
     })

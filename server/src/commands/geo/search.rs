@@ -99,7 +99,8 @@ impl Query {
         self.center = if by_member { place_of(zset, args.bytes()?)? } else { Some(point(args)?) };
         // Without the member's set nobody looks at the circle.
         if by_member && zset.is_none() {
-            (args.bytes()?, args.bytes()?);
+            args.bytes()?;
+            args.bytes()?;
             return Ok(());
         }
         self.shape = Some(circle(args)?);
