@@ -156,6 +156,7 @@ impl Db {
         Some(SlotGuard {
             keys: data.len() as u32,
             expires: data.expires() as u32,
+            timed: data.timed() as u32,
             data,
             slots,
             slot,

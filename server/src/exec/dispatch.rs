@@ -409,7 +409,9 @@ fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyErro
 
 #[inline]
 pub fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
-    lookup_rules(batch, session, command.has(Flags::READONLY))
+    let rules = lookup_rules(batch, session, command.has(Flags::READONLY));
+    // PFCOUNT keeps what it has counted.
+    Rules { writes: rules.writes || command.has(Flags::MAY_REPLICATE), ..rules }
 }
 
 #[inline]
@@ -423,8 +425,8 @@ fn lookup_rules(batch: &Batch, session: &Session, reads_only: bool) -> Rules {
         touches: !session.is(SessionFlags::NO_TOUCH),
         notify: batch.settings.notify,
         counts_lookups: reads_only,
-        // A transaction or a script may write whatever its own flags say, and PFCOUNT keeps what it has counted.
-        writes: !reads_only || command.has(Flags::MAY_REPLICATE),
+        // A transaction or a script may write whatever its own flags say.
+        writes: !reads_only,
     }
 }
 
