@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  Keyspace ─▶ Db 0 ─▶ 16,384 × SlotCell (mutex + SlotData, one cache line each)   allocated when first used
-//!              Db 1 …        census of keys, census of expiring keys
+//!              Db 1 …        censuses of keys, of expiring keys, of hashes with expiring fields
 //! ```
 //!
 //! **Invariant:** nothing but its lock guards a slot. Whoever holds several locks took them in order of
@@ -41,6 +41,7 @@ struct Slots {
     cells: Box<[SlotCell]>,
     keys: Census,
     expires: Census,
+    timed: Census,
 }
 
 /// A cache line, so that threads on neighbouring slots do not disturb each other.
@@ -130,27 +131,34 @@ impl Db {
         self.slots.get().map(|slots| &slots.expires)
     }
 
+    /// Hashes with fields that expire, and a few that had such fields.
+    pub fn timed(&self) -> usize {
+        self.slots.get().map_or(0, |slots| slots.timed.total())
+    }
+
+    /// The census of those; `None` while the database was never used.
+    pub fn timed_census(&self) -> Option<&Census> {
+        self.slots.get().map(|slots| &slots.timed)
+    }
+
     /// Locks a slot for reading. Before anything is changed under this lock, [`SlotGuard::ensure_saved`].
     #[inline]
     pub fn lock(&self, slot: Slot) -> SlotGuard<'_> {
         let slots = self.slots.get_or_init(Slots::new);
-        let data = slots.cells[slot.index()].0.lock();
-        SlotGuard { keys: data.len() as u32, expires: data.expires() as u32, data, slots, slot, db: self }
+        self.guard(slots, slot, slots.cells[slot.index()].0.lock())
+    }
+
+    #[inline]
+    fn guard<'a>(&'a self, slots: &'a Slots, slot: Slot, data: MutexGuard<'a, SlotData>) -> SlotGuard<'a> {
+        let (keys, expires, timed) = (data.len() as u32, data.expires() as u32, data.timed() as u32);
+        SlotGuard { keys, expires, timed, data, slots, slot, db: self }
     }
 
     /// As [`Db::lock`], if nobody holds the slot now.
     #[inline]
     pub fn try_lock(&self, slot: Slot) -> Option<SlotGuard<'_>> {
         let slots = self.slots.get_or_init(Slots::new);
-        let data = slots.cells[slot.index()].0.try_lock()?;
-        Some(SlotGuard {
-            keys: data.len() as u32,
-            expires: data.expires() as u32,
-            data,
-            slots,
-            slot,
-            db: self,
-        })
+        Some(self.guard(slots, slot, slots.cells[slot.index()].0.try_lock()?))
     }
 
     /// Locks a slot for writing: a running snapshot gets what it needs of it first.
@@ -164,15 +172,7 @@ impl Db {
     /// As [`Db::lock`], if the lock is free within so long.
     pub fn try_lock_for(&self, slot: Slot, patience: Duration) -> Option<SlotGuard<'_>> {
         let slots = self.slots.get_or_init(Slots::new);
-        let data = slots.cells[slot.index()].0.try_lock_for(patience)?;
-        Some(SlotGuard {
-            keys: data.len() as u32,
-            expires: data.expires() as u32,
-            data,
-            slots,
-            slot,
-            db: self,
-        })
+        Some(self.guard(slots, slot, slots.cells[slot.index()].0.try_lock_for(patience)?))
     }
 
     /// FLUSHDB: takes everything out, for whoever drops it. Side tables stay. To be one moment for clients,
@@ -224,7 +224,7 @@ impl Db {
 impl Slots {
     fn new() -> Slots {
         let cells = (0..SLOT_COUNT).map(|_| SlotCell::default()).collect();
-        Slots { cells, keys: Census::new(), expires: Census::new() }
+        Slots { cells, keys: Census::new(), expires: Census::new(), timed: Census::new() }
     }
 }
 
@@ -237,6 +237,7 @@ pub struct SlotGuard<'a> {
     /// As they were when it was locked.
     keys: u32,
     expires: u32,
+    timed: u32,
 }
 
 impl SlotGuard<'_> {
@@ -275,6 +276,11 @@ impl SlotGuard<'_> {
         if expires != self.expires {
             self.slots.expires.set(self.slot, expires);
             self.expires = expires;
+        }
+        let timed = self.data.timed() as u32;
+        if timed != self.timed {
+            self.slots.timed.set(self.slot, timed);
+            self.timed = timed;
         }
     }
 }

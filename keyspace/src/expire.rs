@@ -10,6 +10,8 @@
 //! ```
 
 use crate::db::{Keyspace, SlotGuard};
+use crate::entry::{Entry, ValueRef};
+use crate::object::Object;
 use crate::table::Item;
 
 /// Where the cycle is on its way round the keyspace.
@@ -92,14 +94,80 @@ impl ExpireCycle {
     }
 }
 
+/// Where the cycle that removes fields of hashes is on its way round the keyspace.
+#[derive(Default)]
+pub struct FieldCycle {
+    db: usize,
+    slot: usize,
+    /// The last hash that was looked at in the slot.
+    key: Option<Box<[u8]>>,
+}
+
+impl FieldCycle {
+    /// Looks at the next `hashes` that have fields that expire, of one slot. Calls `on_overdue` with each key and
+    /// up to `fields` of its fields, under the slot's lock and after a snapshot got what it needs, to remove and
+    /// log them. `None` if no hash of any database has such fields.
+    pub fn step(
+        &mut self,
+        keyspace: &Keyspace,
+        now_ms: i64,
+        hashes: usize,
+        fields: usize,
+        mut on_overdue: impl FnMut(&mut SlotGuard<'_>, &[u8], &[Box<[u8]>]),
+    ) -> Option<Step> {
+        let (mut guard, is_new_lap) = self.next_slot(keyspace)?;
+        let mut step = Step { is_new_lap, ..Step::default() };
+        for _ in 0..hashes {
+            let Some(key) = guard.next_timed(self.key.as_deref()) else {
+                (self.slot, self.key) = (self.slot + 1, None);
+                break;
+            };
+            step.met += 1;
+            let overdue = match guard.get(&key).map(Entry::value) {
+                Some(ValueRef::Object(Object::Hash(hash))) => hash.overdue(now_ms, fields),
+                _ => Vec::new(),
+            };
+            if !overdue.is_empty() {
+                step.expired += 1;
+                guard.ensure_saved();
+                on_overdue(&mut guard, &key, &overdue);
+            }
+            // What is left of a hash has to wait for the next lap, lest one holds up all others.
+            self.key = Some(key);
+        }
+        Some(step)
+    }
+
+    fn next_slot<'k>(&mut self, keyspace: &'k Keyspace) -> Option<(SlotGuard<'k>, bool)> {
+        let count = keyspace.dbs().len();
+        let mut is_new_lap = false;
+        for _ in 0..=count {
+            let db = keyspace.db(self.db)?;
+            if let Some(slot) = db.timed_census().and_then(|census| census.next(self.slot)) {
+                if slot.index() != self.slot {
+                    (self.slot, self.key) = (slot.index(), None);
+                }
+                return Some((db.lock(slot), is_new_lap));
+            }
+            (self.db, self.slot, self.key) = ((self.db + 1) % count, 0, None);
+            is_new_lap |= self.db == 0;
+        }
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     use protocol::slot::Slot;
 
     use super::*;
     use crate::entry::NewValue;
+    use crate::object::TypedValue;
+    use crate::types::Limits;
+    use crate::types::hash::HashValue;
 
     fn set(keyspace: &Keyspace, db: usize, key: &str, at_ms: Option<i64>) {
         let mut guard = keyspace.db(db).unwrap().lock_write(Slot::of(key.as_bytes()));
@@ -150,5 +218,49 @@ mod tests {
             (keyspace.len(), keyspace.dbs().iter().map(|db| db.expires()).sum::<usize>()),
             (4_000, 2_000)
         );
+    }
+
+    fn set_timed(keyspace: &Keyspace, db: usize, key: &str, times: &[i64]) {
+        let mut hash = HashValue::new();
+        hash.set(b"stays", b"", &Limits::default());
+        for (n, at_ms) in times.iter().enumerate() {
+            let name = n.to_string();
+            hash.set(name.as_bytes(), b"", &Limits::default());
+            hash.expire_at(name.as_bytes(), *at_ms);
+        }
+        let entry = Entry::new(key.as_bytes(), NewValue::Object(Arc::new(Object::Hash(hash))), None);
+        keyspace.db(db).unwrap().lock_write(Slot::of(key.as_bytes())).insert_entry(entry);
+    }
+
+    #[test]
+    fn a_lap_meets_every_hash_with_fields_that_expire() {
+        let keyspace = Keyspace::new(3);
+        let mut cycle = FieldCycle::default();
+        set_timed(&keyspace, 0, "without", &[]);
+        assert_eq!(cycle.step(&keyspace, i64::MAX, 10, 10, |_, _, _| panic!("nothing expires")), None);
+        for n in 0..900 {
+            let key = if n % 2 == 0 { format!("{{tag}}{n}") } else { format!("key:{n}") };
+            set_timed(&keyspace, n % 3, &key, &[1_000, 1_000, 3_000][..n % 4]);
+        }
+        let timed = || keyspace.dbs().iter().map(|db| db.timed()).sum::<usize>();
+        assert_eq!(timed(), 675);
+        let (mut removed, mut laps) = (0, 0);
+        // A field at a time, so twice around, once more to forget, and from the middle of a lap on.
+        while laps < 4 {
+            let step = cycle.step(&keyspace, 2_000, 7, 1, |guard, key, fields| {
+                assert_eq!(fields.len(), 1);
+                let hash = guard.get_mut(key).unwrap().into_object_mut().and_then(HashValue::from_object_mut);
+                assert!(hash.unwrap().remove(&fields[0]));
+                removed += 1;
+            });
+            laps += u32::from(step.unwrap().is_new_lap);
+        }
+        assert_eq!(removed, 225 + 2 * 450);
+        assert_eq!(timed(), 225, "those with a field of 3000 are left");
+        // They go where their entries go.
+        keyspace.swap(0, 1);
+        assert_eq!(timed(), 225);
+        keyspace.dbs().iter().for_each(|db| drop(db.take_all()));
+        assert_eq!(timed(), 0);
     }
 }

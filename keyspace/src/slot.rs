@@ -10,9 +10,11 @@
 //!
 //! An empty slot owns no memory. Each operation hashes its key once.
 
+use std::collections::BTreeSet;
 use std::mem;
+use std::ops::Bound;
 
-use crate::entry::{Entry, NewValue};
+use crate::entry::{Entry, NewValue, ValueRef};
 use crate::hash::hash;
 use crate::object::Object;
 use crate::side::SideTables;
@@ -35,6 +37,14 @@ pub struct SlotData {
 struct Extras {
     side: SideTables,
     slow_save: Option<SlowSave>,
+    /// Keys of hashes with fields that expire, and of some that had such fields.
+    timed: BTreeSet<Box<[u8]>>,
+}
+
+impl Extras {
+    fn is_empty(&self) -> bool {
+        self.side.is_empty() && self.slow_save.is_none() && self.timed.is_empty()
+    }
 }
 
 const _: () = assert!(size_of::<parking_lot::Mutex<SlotData>>() == 64);
@@ -78,6 +88,7 @@ impl SlotData {
     ) -> (EntryMut<'_>, bool) {
         let hash = hash(key);
         self.before_change(hash, key);
+        self.forget_timed(key);
         let mut value = Some(value);
         let mut value = move || value.take().expect("made once");
         let (entry, is_new) =
@@ -109,6 +120,10 @@ impl SlotData {
     pub fn insert_entry(&mut self, entry: Entry) -> Option<Entry> {
         let hash = hash(entry.key());
         self.before_change(hash, entry.key());
+        match has_timed_fields(&entry) {
+            true => self.note_timed(entry.key()),
+            false => self.forget_timed(entry.key()),
+        }
         self.expires += entry.expire_at_ms().is_some() as u32;
         let replaced = self.table.replace(hash, entry);
         self.expires -= replaced.as_ref().is_some_and(|entry| entry.expire_at_ms().is_some()) as u32;
@@ -118,6 +133,7 @@ impl SlotData {
     pub fn remove(&mut self, key: &[u8]) -> Option<Entry> {
         let hash = hash(key);
         self.before_change(hash, key);
+        self.forget_timed(key);
         let removed = self.table.remove(hash, key)?;
         self.expires -= removed.expire_at_ms().is_some() as u32;
         Some(removed)
@@ -162,6 +178,10 @@ impl SlotData {
     pub fn take(&mut self) -> Table<Entry> {
         self.finish_slow_save();
         self.expires = 0;
+        if let Some(extras) = &mut self.extras {
+            extras.timed.clear();
+            self.trim();
+        }
         mem::take(&mut self.table)
     }
 
@@ -171,6 +191,12 @@ impl SlotData {
         other.finish_slow_save();
         mem::swap(&mut self.table, &mut other.table);
         mem::swap(&mut self.expires, &mut other.expires);
+        if self.has_timed() || other.has_timed() {
+            let (one, two) = (self.extras.get_or_insert_default(), other.extras.get_or_insert_default());
+            mem::swap(&mut one.timed, &mut two.timed);
+            self.trim();
+            other.trim();
+        }
     }
 
     #[inline]
@@ -185,10 +211,56 @@ impl SlotData {
 
     /// Frees side tables that are empty.
     pub fn trim(&mut self) {
-        if self.extras.as_ref().is_some_and(|extras| extras.side.is_empty() && extras.slow_save.is_none()) {
+        if self.extras.as_ref().is_some_and(|extras| extras.is_empty()) {
             self.extras = None;
         }
     }
+}
+
+/// Hashes with fields that expire. Their keys are kept beside the table; a key may stay there when its hash has
+/// changed, until somebody looks.
+impl SlotData {
+    /// How many keys are kept.
+    #[inline]
+    pub fn timed(&self) -> usize {
+        self.extras.as_ref().map_or(0, |extras| extras.timed.len())
+    }
+
+    #[inline]
+    pub fn has_timed(&self) -> bool {
+        self.timed() > 0
+    }
+
+    /// To be told when a field of the hash at `key` begins to expire.
+    pub fn note_timed(&mut self, key: &[u8]) {
+        self.extras.get_or_insert_default().timed.insert(key.into());
+    }
+
+    #[inline]
+    fn forget_timed(&mut self, key: &[u8]) {
+        if let Some(extras) = &mut self.extras
+            && extras.timed.remove(key)
+        {
+            self.trim();
+        }
+    }
+
+    /// The next key behind `after` of a hash with fields that expire. Keys of others are forgotten on the way.
+    pub fn next_timed(&mut self, after: Option<&[u8]>) -> Option<Box<[u8]>> {
+        loop {
+            let extras = self.extras.as_ref()?;
+            let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let key = extras.timed.range::<[u8], _>((from, Bound::Unbounded)).next()?.clone();
+            if self.get(&key).is_some_and(has_timed_fields) {
+                return Some(key);
+            }
+            self.forget_timed(&key);
+        }
+    }
+}
+
+fn has_timed_fields(entry: &Entry) -> bool {
+    matches!(entry.value(), ValueRef::Object(Object::Hash(hash)) if hash.expires())
 }
 
 /// A snapshot that takes this slot in steps ([`SlowSave`]).

@@ -1,9 +1,10 @@
 //! What has to be done from time to time: expiry, statistics, save points.
 
 use crate::clock;
+use crate::exec::keys::remove_fields;
 use crate::notify::Classes;
 use crate::server::Server;
-use keyspace::expire::ExpireCycle;
+use keyspace::expire::{ExpireCycle, FieldCycle};
 use protocol::reply::write_command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 /// Runs until the process ends.
 pub fn run(server: &Arc<Server>) {
-    let mut expiry = ExpireCycle::default();
+    let (mut expiry, mut field_expiry) = (ExpireCycle::default(), FieldCycle::default());
     let stats = server.stats.thread();
     let mut second = 0;
     loop {
@@ -39,6 +40,7 @@ pub fn run(server: &Arc<Server>) {
             && !server.loading.load(Ordering::Relaxed);
         if may_expire && server.active_expire.load(Ordering::Relaxed) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
+            expire_fields(server, &mut field_expiry, now_ms, period / 4);
         }
     }
 }
@@ -75,4 +77,43 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
         }
     }
     removed
+}
+
+/// One turn of the cycle that removes fields, for at most `budget`.
+fn expire_fields(server: &Server, cycle: &mut FieldCycle, now_ms: i64, budget: Duration) {
+    /// Hashes looked at under one lock, and fields removed of one.
+    const STEP: usize = 20;
+    const FIELDS: usize = 100;
+    if server.keyspace.dbs().iter().all(|db| db.timed() == 0) {
+        return;
+    }
+    let _no_world_at_rest = server.gate.enter_background();
+    let (started, notify) = (clock::monotonic(), server.settings().notify);
+    let (mut met, mut expired) = (0, 0);
+    loop {
+        let step = cycle.step(&server.keyspace, now_ms, STEP, FIELDS, |slot, key, fields| {
+            let is_gone = remove_fields(slot, key, fields);
+            if let Some(side) = slot.side() {
+                server.watches.touch(side, key);
+            }
+            crate::notify::publish(server, notify, Classes::HASH, slot.db_index(), "hexpired", key);
+            if is_gone {
+                crate::notify::publish(server, notify, Classes::GENERIC, slot.db_index(), "del", key);
+            }
+            if server.log.is_active() {
+                let mut hdel = Vec::with_capacity(key.len() + 32);
+                let head = [&b"HDEL"[..], key];
+                let words: Vec<&[u8]> = head.into_iter().chain(fields.iter().map(|field| &**field)).collect();
+                write_command(&mut hdel, words.into_iter());
+                server.log.append(slot.db_index(), slot.db_index(), &hdel);
+            }
+        });
+        let Some(step) = step else { break };
+        met += step.met;
+        expired += step.expired;
+        let worthwhile = expired * 10 > met || met < 10 * STEP;
+        if step.is_new_lap && met > 0 || !worthwhile || started.elapsed() > budget {
+            break;
+        }
+    }
 }

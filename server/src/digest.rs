@@ -57,7 +57,13 @@ impl Digest {
                 zset.iter().for_each(|(member, score)| self.xor_pair(&bytes(member), &double_text(score)))
             }
             Object::Hash(hash) => {
-                hash.iter().for_each(|(field, value)| self.xor_pair(&bytes(field), &bytes(value)))
+                for (field, value) in hash.iter() {
+                    self.xor_pair(&bytes(field), &bytes(value));
+                    // 7.4 tells only that a field expires; when, is told here.
+                    if let Some(at_ms) = hash.expires_at(&bytes(field)) {
+                        self.xor_pair(&bytes(field), &at_ms.to_be_bytes());
+                    }
+                }
             }
             Object::Stream(stream) => {
                 for entry in stream.range(StreamId::MIN, StreamId::MAX) {

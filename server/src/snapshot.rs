@@ -237,16 +237,17 @@ pub fn take<W: Write, T>(
     begin: impl FnOnce(&mut World<'_>) -> io::Result<T>,
 ) -> io::Result<(W, T)> {
     let settings = server.settings();
-    let collector = Collector::new(shape.version, settings.rdb_compression);
-    let (id, begun, at, libraries) = {
+    let (collector, version, id, begun, at, libraries) = {
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
+        let version = version_for(server, shape.version);
+        let collector = Collector::new(version, settings.rdb_compression);
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
-        (id, begun, StreamPlace::now(server), server.scripts.libraries.current())
+        (collector, version, id, begun, StreamPlace::now(server), server.scripts.libraries.current())
     };
     let result = (|| {
-        let mut writer = Writer::new(out(&begun)?, shape.version, settings.rdb_checksum)?;
+        let mut writer = Writer::new(out(&begun)?, version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, shape, at))?;
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
@@ -271,6 +272,12 @@ pub fn take<W: Write, T>(
     })();
     server.keyspace.end_snapshot(id);
     result.map(|out| (out, begun))
+}
+
+/// The version it has to be for what is there now, with the world at rest: at least the one asked for.
+fn version_for(server: &Server, version: RdbVersion) -> RdbVersion {
+    let fields_expire = server.keyspace.dbs().iter().any(|db| db.timed() > 0);
+    if fields_expire { RdbVersion::V12 } else { version }
 }
 
 /// Where in the stream a snapshot was taken.
@@ -307,11 +314,12 @@ const ON_DISK: Shape = Shape { version: RdbVersion::V11, is_aof_base: false };
 /// SAVE and the save at shutdown: the world is at rest, and stays so.
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let settings = server.settings();
-    let collector = Collector::new(ON_DISK.version, settings.rdb_compression);
+    let version = version_for(server, ON_DISK.version);
+    let collector = Collector::new(version, settings.rdb_compression);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
     let result = write_atomically(&path, |file| {
-        let mut writer = Writer::new(file, ON_DISK.version, settings.rdb_checksum)?;
+        let mut writer = Writer::new(file, version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
         let libraries = server.scripts.libraries.current();
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;

@@ -28,6 +28,8 @@ const DIRECTIVES: &[&str] = &[
     "4",
     "--stream-node-max-entries",
     "5",
+    "--hll-sparse-max-bytes",
+    "300",
 ];
 
 /// Every write is logged, and the log read back at the end.

@@ -235,6 +235,80 @@ const STREAMS: Family = Family {
     ],
 };
 
+const HYPERLOGLOGS: Family = Family {
+    letter: 'p',
+    templates: &[
+        ("PFADD <key> ( <drop> )+", EXACT),
+        ("PFADD <key> ( <drop> )+", EXACT),
+        ("PFADD <key> ( <drop> )+ ( <drop> )+ ( <drop> )+ ( <drop> )+ ( <drop> )+ ( <drop> )+", EXACT),
+        ("PFADD <key> [ <string> ]", EXACT),
+        ("PFCOUNT <key>", EXACT),
+        ("PFCOUNT ( <key> )+", EXACT),
+        ("PFMERGE <key> ( <key> )+", EXACT),
+        ("PFDEBUG GETREG|DECODE|ENCODING|TODENSE|nothing <key>", EXACT),
+        ("GET|STRLEN <key>", EXACT),
+        ("DEL <key>", EXACT),
+    ],
+};
+
+const PLACES: Family = Family {
+    letter: 'g',
+    templates: &[
+        ("GEOADD <key> ( <place> <element> )+", EXACT),
+        ("GEOADD <key> [ NX|XX ] [ CH ] ( <place> <element> )+", EXACT),
+        ("GEODIST <key> <element> <element> [ <unit> ]", EXACT),
+        ("GEOHASH|GEOPOS <key> ( <element> )+", EXACT),
+        ("GEOSEARCH <key> FROMMEMBER <element> BYRADIUS <length> <unit> [ ASC|DESC ] [ WITHDIST ]", EXACT),
+        (
+            "GEOSEARCH <key> FROMLONLAT <place> BYRADIUS <length> <unit> [ WITHCOORD ] [ WITHDIST ] [ WITHHASH ] \
+             [ COUNT <count> ] [ ANY ] [ ASC|DESC ]",
+            EXACT,
+        ),
+        (
+            "GEOSEARCH <key> FROMLONLAT <place> BYBOX <length> <length> <unit> [ WITHCOORD ] [ ASC|DESC ] \
+             [ COUNT <count> ] [ ANY ] [ WITHDIST ]",
+            EXACT,
+        ),
+        (
+            "GEOSEARCH <key> [ FROMMEMBER <element> ] [ FROMLONLAT <place> ] [ BYBOX <length> <length> <unit> ] ASC|km|ANY",
+            EXACT,
+        ),
+        (
+            "GEOSEARCHSTORE <key> <key> FROMMEMBER <element> BYBOX <length> <length> <unit> [ COUNT <count> ] [ STOREDIST ]",
+            EXACT,
+        ),
+        (
+            "GEOSEARCHSTORE <key> <key> FROMLONLAT <place> BYRADIUS <length> <unit> [ STOREDIST ] [ WITHDIST ]",
+            EXACT,
+        ),
+        (
+            "GEORADIUS|GEORADIUS_RO <key> <place> <length> <unit> [ WITHCOORD ] [ WITHDIST ] [ WITHHASH ] \
+             [ COUNT <count> ] [ ANY ] [ ASC|DESC ]",
+            EXACT,
+        ),
+        ("GEORADIUS <key> <place> <length> <unit> [ COUNT <count> ] STORE|STOREDIST <key>", EXACT),
+        ("GEORADIUS_RO <key> <place> <length> <unit> STORE <key>", EXACT),
+        (
+            "GEORADIUSBYMEMBER|GEORADIUSBYMEMBER_RO <key> <element> <length> <unit> [ WITHCOORD ] [ WITHDIST ] \
+             [ COUNT <count> ] [ ANY ] [ ASC|DESC ]",
+            EXACT,
+        ),
+        ("GEORADIUSBYMEMBER <key> <element> <length> <unit> [ WITHHASH ] STORE|STOREDIST <key>", EXACT),
+        ("ZREM <key> ( <element> )+", EXACT),
+    ],
+};
+
+/// Seldom: corrupt ones stay so.
+const CORRUPTION: Family = Family {
+    letter: 'p',
+    templates: &[
+        ("APPEND <key> 1|10", EXACT),
+        ("SETRANGE <key> 20 5|0", EXACT),
+        ("SETRANGE <key> 4 <string>", EXACT),
+        ("SET <key> HYLL|HYLL0123456789012345", EXACT),
+    ],
+};
+
 /// Seldom: most groups are to live long.
 const DESTRUCTION: Family = Family {
     letter: 't',
@@ -286,11 +360,24 @@ const FLUSHES: Family = Family {
     templates: &[("FLUSHALL|FLUSHDB [ ASYNC|SYNC ]", EXACT), ("FLUSHDB nonsense", EXACT)],
 };
 
-const FAMILIES: [&Family; 9] = [&STRINGS, &LISTS, &HASHES, &SETS, &ZSETS, &ZSETS, &STREAMS, &STREAMS, &KEYS];
+const FAMILIES: [&Family; 12] = [
+    &STRINGS,
+    &LISTS,
+    &HASHES,
+    &SETS,
+    &ZSETS,
+    &ZSETS,
+    &STREAMS,
+    &STREAMS,
+    &HYPERLOGLOGS,
+    &PLACES,
+    &PLACES,
+    &KEYS,
+];
 
 /// The letters keys of each type start with. Of those with an `x` all members have the same score, which is
 /// what ranges of members are defined for.
-const LETTERS: &str = "klhszt";
+const LETTERS: &str = "klhsztpg";
 const KEYS_PER_LETTER: usize = 4;
 
 const NONSENSE: [&str; 12] = [
@@ -331,6 +418,7 @@ impl Generator {
         let family = match self.rng.u32(..2_000) {
             0 => &FLUSHES,
             1..20 => &DESTRUCTION,
+            20..25 => &CORRUPTION,
             _ => self.pick(&FAMILIES),
         };
         self.letter = family.letter;
@@ -411,6 +499,14 @@ impl Generator {
             }
             "lexkey" => self.key('x'),
             "keys" => return self.keys(argv),
+            "drop" => format!("drop {}", self.rng.u32(..3_000)),
+            "place" => return self.place(argv),
+            "length" => match self.rng.u32(..12) {
+                0 => self.pick(&["0", "-1", "1e300", "x"]).into(),
+                _ => format!("{}", 10f64.powf(self.rng.f64() * 5.0) as f32),
+            },
+            "unit" if self.rng.u32(..20) == 0 => "yd".into(),
+            "unit" => self.pick(&["m", "km", "KM", "ft", "mi"]).into(),
             "weights" => {
                 for _ in 0..self.numkeys {
                     self.draw("score", argv);
@@ -509,6 +605,22 @@ impl Generator {
             6 | 7 => format!("{ms}"),
             _ => format!("{ms}-0"),
         }
+    }
+
+    /// A longitude and a latitude: half of them near to each other.
+    fn place(&mut self, argv: &mut Vec<Vec<u8>>) {
+        let mut degrees = |most: f64, near: f64| match self.rng.u32(..8) {
+            0..4 => near + self.rng.f64(),
+            _ => (self.rng.f64() * 2.0 - 1.0) * most,
+        };
+        let (longitude, latitude) = (degrees(180.0, 13.0), degrees(85.0, 38.0));
+        let (longitude, latitude) = match self.rng.u32(..40) {
+            0 => (180.0, 85.05112878),
+            1 => (-181.0, latitude),
+            2 => (longitude, f64::INFINITY),
+            _ => (longitude, latitude),
+        };
+        argv.extend([longitude, latitude].map(|degrees| format!("{degrees}").into_bytes()));
     }
 
     fn key(&mut self, letter: char) -> String {

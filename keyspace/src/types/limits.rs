@@ -18,6 +18,8 @@ pub struct Limits {
     pub stream_node_max_bytes: usize,
     /// 0 means no limit.
     pub stream_node_max_entries: usize,
+    /// Of a whole HyperLogLog; larger ones are dense.
+    pub hll_sparse_max_bytes: usize,
 }
 
 impl Default for Limits {
@@ -34,6 +36,7 @@ impl Default for Limits {
             zset_max_listpack_value_bytes: 64,
             stream_node_max_bytes: 4096,
             stream_node_max_entries: 100,
+            hll_sparse_max_bytes: 3000,
         }
     }
 }

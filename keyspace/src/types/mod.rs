@@ -1,6 +1,8 @@
 //! One folder per type. A type owns its encodings: commands see operations, never a listpack.
 
+pub mod geo;
 pub mod hash;
+pub mod hyperloglog;
 mod limits;
 pub mod list;
 pub mod number;

@@ -77,6 +77,10 @@ impl<R: Read> Decoder<'_, R> {
             kind::HASH_ZIPMAP => Some(Object::Hash(self.hash_of_zipmap()?)),
             kind::HASH_LISTPACK => self.hash_of(Self::listpack, HASH_LISTPACK)?.map(Object::Hash),
             kind::HASH_ZIPLIST => self.hash_of(Self::ziplist, HASH_ZIPLIST)?.map(Object::Hash),
+            kind::HASH_METADATA | kind::HASH_METADATA_PRE_GA => self.timed_fields(kind)?.map(Object::Hash),
+            kind::HASH_LISTPACK_EX | kind::HASH_LISTPACK_EX_PRE_GA => {
+                Some(Object::Hash(self.timed_listpack(kind)?))
+            }
             kind::STREAM_LISTPACKS | kind::STREAM_LISTPACKS_2 | kind::STREAM_LISTPACKS_3 => {
                 Some(Object::Stream(self.stream(kind)?))
             }
@@ -89,7 +93,6 @@ impl<R: Read> Decoder<'_, R> {
         let what = match kind {
             kind::MODULE_PRE_GA => Unsupported::ModulePreRelease,
             kind::MODULE_2 => Unsupported::Module(module::name(self.input.len()?)),
-            kind::HASH_METADATA_PRE_GA..=kind::HASH_LISTPACK_EX => Unsupported::HashFieldExpiry,
             _ => return Ok(self.input.corrupt("Unknown RDB encoding type")),
         };
         Ok(RdbError::Unsupported { offset: self.input.offset(), what })
@@ -239,6 +242,8 @@ impl<R: Read> Decoder<'_, R> {
 
 const HASH_LISTPACK: &str = "Hash listpack integrity check failed.";
 const HASH_ZIPLIST: &str = "Hash ziplist integrity check failed.";
+/// Times have 48 bits.
+const EXPIRY_LIMIT_MS: u64 = 1 << 48;
 
 impl<R: Read> Decoder<'_, R> {
     fn fields(&mut self) -> Result<Option<HashValue>, RdbError> {
@@ -263,6 +268,59 @@ impl<R: Read> Decoder<'_, R> {
             return Ok(None);
         }
         HashValue::from_listpack(pack, self.limits).map(Some).or_else(|_| self.corrupt(what))
+    }
+
+    /// Fields with the time they expire at, as a distance to the least one; 0 for never.
+    fn timed_fields(&mut self, kind: u8) -> Result<Option<HashValue>, RdbError> {
+        let is_final = kind == kind::HASH_METADATA;
+        let base = if is_final { u64::from_le_bytes(self.input.array()?).checked_sub(1) } else { Some(0) };
+        let count = self.input.len()?;
+        let mut hash = HashValue::for_loading(usize::try_from(count).unwrap_or(usize::MAX), self.limits);
+        for _ in 0..count {
+            let distance = self.input.len()?;
+            let (field, value) = (self.input.string()?, self.input.string()?);
+            let at_ms = base.and_then(|base| base.checked_add(distance));
+            self.timed_field(&mut hash, &field, &value, if distance == 0 { Some(0) } else { at_ms })?;
+        }
+        Ok((count > 0).then_some(hash))
+    }
+
+    /// Field, value, time, field, value, time …; 0 for never.
+    fn timed_listpack(&mut self, kind: u8) -> Result<HashValue, RdbError> {
+        if kind == kind::HASH_LISTPACK_EX {
+            self.input.array::<8>()?;
+        }
+        let pack = self.listpack(HASH_LISTPACK)?;
+        if pack.is_empty() || !pack.len().is_multiple_of(3) {
+            return self.corrupt(HASH_LISTPACK);
+        }
+        let mut hash = HashValue::for_loading(pack.len() / 3, self.limits);
+        let mut elements = pack.iter();
+        while let (Some(field), Some(value), Some(time)) = (elements.next(), elements.next(), elements.next())
+        {
+            let at_ms = time.as_i64().and_then(|at_ms| u64::try_from(at_ms).ok());
+            self.timed_field(&mut hash, &field.to_text(), &value.to_text(), at_ms)?;
+        }
+        Ok(hash)
+    }
+
+    fn timed_field(
+        &self,
+        hash: &mut HashValue,
+        field: &[u8],
+        value: &[u8],
+        at_ms: Option<u64>,
+    ) -> Result<(), RdbError> {
+        let Some(at_ms) = at_ms.filter(|at_ms| *at_ms < EXPIRY_LIMIT_MS) else {
+            return self.corrupt("Hash field with an invalid expiry time");
+        };
+        if !hash.set(field, value, self.limits) {
+            return self.corrupt("Duplicate hash fields detected");
+        }
+        if at_ms > 0 {
+            hash.expire_at(field, at_ms as i64);
+        }
+        Ok(())
     }
 
     fn hash_of_zipmap(&mut self) -> Result<HashValue, RdbError> {

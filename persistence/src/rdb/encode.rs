@@ -119,6 +119,7 @@ impl Encoder {
             Object::Hash(hash) => match hash.encoding() {
                 HashEncoding::Listpack(_) => kind::HASH_LISTPACK,
                 HashEncoding::Table => kind::HASH,
+                HashEncoding::Timed { .. } => kind::HASH_METADATA,
             },
             Object::Stream(_) => self.stream_kind(),
         }
@@ -185,6 +186,7 @@ impl Encoder {
     fn hash(&self, out: &mut Vec<u8>, hash: &HashValue) {
         match hash.encoding() {
             HashEncoding::Listpack(pack) => self.pack(out, pack),
+            HashEncoding::Timed { first_ms } => self.timed_hash(out, hash, first_ms),
             HashEncoding::Table => {
                 put_len(out, hash.len() as u64);
                 for (field, value) in hash.iter() {
@@ -192,6 +194,18 @@ impl Encoder {
                     self.element(out, value);
                 }
             }
+        }
+    }
+
+    /// Each field after its time, as a distance to the first one: 0 for never, so 1 for the first.
+    fn timed_hash(&self, out: &mut Vec<u8>, hash: &HashValue, first_ms: i64) {
+        out.extend_from_slice(&first_ms.to_le_bytes());
+        put_len(out, hash.len() as u64);
+        for (field, value) in hash.iter() {
+            let at_ms = hash.expires_at(&field.to_text());
+            put_len(out, at_ms.map_or(0, |at_ms| (at_ms - first_ms) as u64 + 1));
+            self.element(out, field);
+            self.element(out, value);
         }
     }
 

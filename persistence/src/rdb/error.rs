@@ -47,8 +47,6 @@ pub enum Unsupported {
     ModulePreRelease,
     /// Functions as the release candidates of 7.0 saved them.
     FunctionPreRelease,
-    /// Hashes with expiring fields: RDB type 22 to 25.
-    HashFieldExpiry,
 }
 
 impl fmt::Display for Unsupported {
@@ -62,7 +60,6 @@ impl fmt::Display for Unsupported {
             }
             Unsupported::ModulePreRelease => f.write_str("Pre-release module format not supported"),
             Unsupported::FunctionPreRelease => f.write_str("Pre-release function format not supported."),
-            Unsupported::HashFieldExpiry => f.write_str("Hashes with expiring fields are not supported"),
         }
     }
 }

@@ -14,6 +14,8 @@ pub enum RdbVersion {
     V10,
     /// Redis 7.2: set listpacks, and consumers with the time they were last active.
     V11,
+    /// Redis 7.4: hashes with fields that expire.
+    V12,
 }
 
 impl RdbVersion {
@@ -21,6 +23,7 @@ impl RdbVersion {
         match self {
             RdbVersion::V10 => 10,
             RdbVersion::V11 => 11,
+            RdbVersion::V12 => 12,
         }
     }
 }
@@ -74,13 +77,15 @@ pub mod kind {
     pub const STREAM_LISTPACKS_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM_LISTPACKS_3: u8 = 21;
-    /// Hashes with expiring fields, from here to [`HASH_LISTPACK_EX`].
+    /// Hashes with expiring fields as the release candidates of 7.4 saved them.
     pub const HASH_METADATA_PRE_GA: u8 = 22;
+    pub const HASH_LISTPACK_EX_PRE_GA: u8 = 23;
+    pub const HASH_METADATA: u8 = 24;
     pub const HASH_LISTPACK_EX: u8 = 25;
 
     /// The names `redis-check-rdb` gives the types.
     pub fn name(kind: u8) -> &'static str {
-        const NAMES: [&str; 22] = [
+        const NAMES: [&str; 26] = [
             "string",
             "list-linked",
             "set-hashtable",
@@ -103,6 +108,10 @@ pub mod kind {
             "stream-v2",
             "set-listpack",
             "stream-v3",
+            "hash-hashtable-md-pre-release",
+            "hash-listpack-md-pre-release",
+            "hash-hashtable-md",
+            "hash-listpack-md",
         ];
         NAMES.get(usize::from(kind)).copied().unwrap_or("unknown")
     }

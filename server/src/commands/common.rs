@@ -141,18 +141,33 @@ pub fn scan_cursor(args: &mut Args<'_>) -> Result<u64, ReplyError> {
     Ok(if negative { value.wrapping_neg() } else { value })
 }
 
+/// What is scanned: each has an option of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Scanned {
+    Keys,
+    /// Of a hash.
+    Fields,
+    Elements,
+}
+
 /// The options of SCAN, HSCAN, SSCAN and ZSCAN.
 pub struct ScanOptions<'a> {
     pub count: usize,
     pattern: Option<&'a [u8]>,
     /// SCAN's TYPE.
     pub type_name: Option<&'a [u8]>,
+    /// HSCAN's NOVALUES, of Redis 7.4.
+    pub no_values: bool,
 }
 
 impl<'a> ScanOptions<'a> {
-    pub fn parse(args: &mut Args<'a>, of_keys: bool) -> Result<ScanOptions<'a>, ReplyError> {
-        let mut options = ScanOptions { count: 10, pattern: None, type_name: None };
+    pub fn parse(args: &mut Args<'a>, scanned: Scanned) -> Result<ScanOptions<'a>, ReplyError> {
+        let mut options = ScanOptions { count: 10, pattern: None, type_name: None, no_values: false };
         while !args.is_empty() {
+            if scanned == Scanned::Fields && args.flag("NOVALUES") {
+                options.no_values = true;
+                continue;
+            }
             if args.left() < 2 {
                 return Err(ReplyError::SYNTAX);
             }
@@ -161,7 +176,7 @@ impl<'a> ScanOptions<'a> {
                 options.count = usize::try_from(count).ok().filter(|&n| n > 0).ok_or(ReplyError::SYNTAX)?;
             } else if args.flag("MATCH") {
                 options.pattern = Some(args.bytes()?);
-            } else if of_keys && args.flag("TYPE") {
+            } else if scanned == Scanned::Keys && args.flag("TYPE") {
                 options.type_name = Some(args.bytes()?);
             } else {
                 return Err(ReplyError::SYNTAX);

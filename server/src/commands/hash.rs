@@ -1,6 +1,6 @@
 //! Hashes.
 
-use super::common::{Draw, ScanOptions, element, reply_empty_scan, reply_scan, scan_cursor};
+use super::common::{Draw, ScanOptions, Scanned, element, reply_empty_scan, reply_scan, scan_cursor};
 use super::prelude::*;
 use keyspace::listpack::Element;
 use keyspace::types::hash::HashValue;
@@ -145,7 +145,7 @@ fn hincrby(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     };
     let new = old.checked_add(delta).ok_or(ReplyError::INCR_OVERFLOW)?;
     let text = itoa::Buffer::new().format(new).to_owned();
-    cx.keys.get_or_create::<HashValue>(key)?.set(field, text.as_bytes(), &cx.settings.limits);
+    cx.keys.get_or_create::<HashValue>(key)?.update(field, text.as_bytes(), &cx.settings.limits);
     cx.keys.changed(key, Classes::HASH, "hincrby");
     cx.reply.integer(new);
     Ok(())
@@ -166,9 +166,14 @@ fn hincrbyfloat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     };
     let new = old.checked_add(delta).filter(LongDouble::is_finite).ok_or(ReplyError::INCR_NAN)?;
     let text = new.text();
-    cx.keys.get_or_create::<HashValue>(key)?.set(field, &text, &cx.settings.limits);
+    cx.keys.get_or_create::<HashValue>(key)?.update(field, &text, &cx.settings.limits);
     cx.keys.changed(key, Classes::HASH, "hincrbyfloat");
     cx.keys.effects.rewrite(cx.keys.db, &[b"HSET", key, field, &text]);
+    // HSET takes the time away that the field keeps here.
+    let expires_at = cx.keys.held_typed::<HashValue>(key).and_then(|hash| hash.expires_at(field));
+    if let Some(at_ms) = expires_at {
+        super::hash_expire::log_times(cx, key, at_ms, &[field]);
+    }
     cx.reply.bulk(&text);
     Ok(())
 }
@@ -180,11 +185,12 @@ fn hscan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         reply_empty_scan(reply);
         return Ok(());
     };
-    let options = ScanOptions::parse(args, false)?;
+    let options = ScanOptions::parse(args, Scanned::Fields)?;
     reply_scan(reply, &options, cursor, |cursor, show| {
         hash.scan(cursor, |field, value| {
             let (mut name, mut text) = (itoa::Buffer::new(), itoa::Buffer::new());
-            show(field.text(&mut name), Some(value.text(&mut text)));
+            let value = (!options.no_values).then(|| value.text(&mut text));
+            show(field.text(&mut name), value);
         })
     });
     Ok(())

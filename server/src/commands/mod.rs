@@ -20,14 +20,18 @@ mod connection;
 mod debug;
 mod function;
 mod generic;
+mod geo;
 mod hash;
+mod hash_expire;
 mod help;
+mod hyperloglog;
 mod introspection;
 mod lcs;
 mod list;
 mod list_wait;
 mod memory;
 pub mod migrate;
+mod partial_sort;
 mod persistence;
 mod pubsub;
 mod replication;
@@ -64,7 +68,10 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     debug::COMMANDS,
     function::COMMANDS,
     generic::COMMANDS,
+    geo::COMMANDS,
     hash::COMMANDS,
+    hash_expire::COMMANDS,
+    hyperloglog::COMMANDS,
     introspection::COMMANDS,
     list::COMMANDS,
     list_wait::COMMANDS,

@@ -1,7 +1,7 @@
 //! Sets: members.
 
 use super::common::{
-    ScanOptions, delete, draws, element, positive, reply_empty_scan, reply_scan, scan_cursor,
+    ScanOptions, Scanned, delete, draws, element, positive, reply_empty_scan, reply_scan, scan_cursor,
 };
 use super::prelude::*;
 use super::set_algebra::{sdiff, sdiffstore, sinter, sintercard, sinterstore, sunion, sunionstore};
@@ -102,7 +102,7 @@ fn sscan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         reply_empty_scan(reply);
         return Ok(());
     };
-    let options = ScanOptions::parse(args, false)?;
+    let options = ScanOptions::parse(args, Scanned::Elements)?;
     reply_scan(reply, &options, cursor, |cursor, show| {
         set.scan(cursor, |member| show(member.text(&mut itoa::Buffer::new()), None))
     });

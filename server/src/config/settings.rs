@@ -193,6 +193,7 @@ impl Settings {
                 zset_max_listpack_value_bytes: size("zset-max-listpack-value"),
                 stream_node_max_bytes: size("stream-node-max-bytes"),
                 stream_node_max_entries: size("stream-node-max-entries"),
+                hll_sparse_max_bytes: size("hll-sparse-max-bytes"),
                 ..Default::default()
             },
             slowlog_slower_than_micros: v.int("slowlog-log-slower-than"),

@@ -475,7 +475,9 @@ fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyErro
 
 #[inline]
 pub fn rules(batch: &Batch, session: &Session, command: &'static Command) -> Rules {
-    lookup_rules(batch, session, command.has(Flags::READONLY))
+    let rules = lookup_rules(batch, session, command.has(Flags::READONLY));
+    // PFCOUNT keeps what it has counted.
+    Rules { writes: rules.writes || command.has(Flags::MAY_REPLICATE), ..rules }
 }
 
 #[inline]
@@ -526,12 +528,10 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     multi.queue.push((command, ArgVec::from(argv)));
 }
 
-/// The places of the keys a command names. What does not add up is left for the handler to refuse.
+/// The places of the keys a command names. What does not add up is left for the handler to refuse, which may
+/// look at the keys before it.
 pub fn collect_places(command: &Command, argv: Argv<'_>, db: usize, places: &mut Vec<Place>) {
-    let before = places.len();
-    if command.spec.each_key(argv, |pos, _| places.push((db, Slot::of(argv.get(pos))))).is_err() {
-        places.truncate(before);
-    }
+    let _ = command.spec.each_key(argv, |pos, _| places.push((db, Slot::of(argv.get(pos)))));
 }
 
 /// Posts what was published to the threads of those who listen. The publisher's own goes to `pushes`.

@@ -8,7 +8,8 @@ use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::object::TypedValue;
 use keyspace::table::{Item, Table};
-use keyspace::{Db, Entry, EntryMut, NewValue, SlotGuard, Type, ValueRef};
+use keyspace::types::hash::HashValue;
+use keyspace::{Db, Entry, EntryMut, NewValue, Object, SlotGuard, Type, ValueRef};
 use protocol::{ReplyError, Slot};
 use std::collections::VecDeque;
 
@@ -46,6 +47,8 @@ pub struct Keys<'a> {
     /// Slots may be locked on demand.
     at_rest: bool,
     pub rules: Rules,
+    /// What the last look-up found instead of what is stored ([`Keys::without_overdue`]).
+    view: Option<Entry>,
     pub effects: Effects,
     /// Keys that have changed and that clients wait for, in the order in which they changed: these clients are
     /// served when the command is done ([`super::serve`]).
@@ -72,6 +75,7 @@ impl<'a> Keys<'a> {
             guards,
             at_rest,
             rules,
+            view: None,
             effects,
             ready: VecDeque::new(),
             hits: 0,
@@ -177,11 +181,12 @@ impl<'a> Keys<'a> {
     fn settle(&mut self, key: &[u8]) -> bool {
         let rules = self.rules;
         let slot = self.slot(key);
-        if slot.expires() == 0 || rules.ignores_expiry {
+        let has_timed = slot.has_timed();
+        if slot.expires() == 0 && !has_timed || rules.ignores_expiry {
             return true;
         }
         if !slot.get(key).is_some_and(|entry| entry.is_expired(rules.now_ms)) {
-            return true;
+            return !has_timed || self.settle_fields(key);
         }
         if rules.removes_expired {
             self.remove_expired(key);
@@ -200,11 +205,68 @@ impl<'a> Keys<'a> {
         self.event(Classes::EXPIRED, "expired", key);
     }
 
+    /// As [`Keys::settle`], for the fields of a hash.
+    #[cold]
+    fn settle_fields(&mut self, key: &[u8]) -> bool {
+        let rules = self.rules;
+        let Some(ValueRef::Object(Object::Hash(hash))) = self.slot(key).get(key).map(Entry::value) else {
+            return true;
+        };
+        let overdue = hash.overdue(rules.now_ms, usize::MAX);
+        if overdue.is_empty() {
+            return true;
+        }
+        if !rules.removes_expired {
+            return overdue.len() < hash.len();
+        }
+        let slot = self.slot(key);
+        slot.ensure_saved();
+        let is_gone = remove_fields(slot, key, &overdue);
+        let mut hdel: Vec<&[u8]> = vec![b"HDEL", key];
+        hdel.extend(overdue.iter().map(|field| &**field));
+        self.effects.also(self.db, &hdel);
+        self.signal(key);
+        self.event(Classes::HASH, "hexpired", key);
+        if is_gone {
+            self.event(Classes::GENERIC, "del", key);
+        }
+        true
+    }
+
+    /// What a reader on a replica sees of a hash: fields that are overdue stay until the master removes them.
+    #[cold]
+    fn without_overdue(&mut self, key: &[u8]) -> Option<&Entry> {
+        let now_ms = self.rules.now_ms;
+        let entry = self.slot(key).get(key)?;
+        let view = match entry.value() {
+            ValueRef::Object(Object::Hash(hash)) if hash.first_expiry_ms().is_some_and(|ms| ms < now_ms) => {
+                let visible = Object::Hash(hash.without_overdue(now_ms));
+                Some(Entry::new(key, NewValue::Object(std::sync::Arc::new(visible)), entry.expire_at_ms()))
+            }
+            _ => None,
+        };
+        self.view = view;
+        match self.view {
+            Some(_) => self.view.as_ref(),
+            None => self.held(key),
+        }
+    }
+
     /// Looks a key up to read it: counts a hit or a miss and notes the access.
     #[inline]
     pub fn get(&mut self, key: &[u8]) -> Option<&Entry> {
         let rules = self.rules;
         let settled = self.settle(key);
+        let hides_fields = !rules.removes_expired && !rules.ignores_expiry;
+        if hides_fields && settled && self.slot(key).has_timed() {
+            let found = self.without_overdue(key).is_some();
+            (self.hits, self.misses) = match (rules.counts_lookups, found) {
+                (false, _) => (self.hits, self.misses),
+                (true, true) => (self.hits + 1, self.misses),
+                (true, false) => (self.hits, self.misses + 1),
+            };
+            return if self.view.is_some() { self.view.as_ref() } else { self.held(key) };
+        }
         let on_demand = self.at_rest.then_some(rules.writes);
         let slot = self.guards.of(self.server, on_demand, self.db, key);
         match slot.get_mut(key) {
@@ -407,6 +469,11 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// Notes that a field of the hash at `key` expires.
+    pub fn note_timed(&mut self, key: &[u8]) {
+        self.slot(key).note_timed(key);
+    }
+
     /// Publishes a keyspace event, if anybody asked for its class.
     #[inline]
     pub fn event(&mut self, class: Classes, event: &str, key: &[u8]) {
@@ -479,6 +546,16 @@ fn place_among<'a>(
         guards.insert(at, (place, lock_unless_held(server, place, writes)));
         at
     })
+}
+
+/// Takes fields out of the hash at `key`, and the hash with the last one; true if it went.
+pub fn remove_fields(slot: &mut SlotGuard<'_>, key: &[u8], fields: &[Box<[u8]>]) -> bool {
+    let Some(entry) = slot.get_mut(key) else { return false };
+    let Some(hash) = entry.into_object_mut().and_then(HashValue::from_object_mut) else { return false };
+    for field in fields {
+        hash.remove(field);
+    }
+    hash.is_empty() && slot.remove(key).is_some()
 }
 
 #[inline]

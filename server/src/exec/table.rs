@@ -186,7 +186,7 @@ mod tests {
             for key in command.spec.keys {
                 if let (Begin::Index(pos), Find::Range { last, .. }) = (key.begin, key.find) {
                     // All arguments from the first on: there may be none.
-                    let all = pos == 1 && last == -1;
+                    let all = pos <= least && last == -1;
                     let fits = pos < least && last.unsigned_abs() as usize <= least;
                     assert!(fits || all, "{}", command.full_name);
                 }

@@ -70,7 +70,11 @@ pub fn cluster(text: &mut Text, cx: &Cx<'_>) {
 
 pub fn keyspace(text: &mut Text, cx: &Cx<'_>) {
     for db in cx.server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
-        let counts = format_args!("keys={},expires={},avg_ttl=0", db.len(), db.expires()).to_string();
+        let mut counts = format!("keys={},expires={},avg_ttl=0", db.len(), db.expires());
+        // 7.4's field, where there is something to tell.
+        if db.timed() > 0 {
+            counts += &format!(",subexpiry={}", db.timed());
+        }
         text.field(&format!("db{}", db.index()), counts);
     }
 }

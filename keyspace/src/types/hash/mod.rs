@@ -4,13 +4,21 @@
 //! |---|---|---|
 //! | `listpack` | field, value, field, value … | within the hash-max-listpack limits; never again once left |
 //! | `hashtable` | a table of fields with their values | beyond |
+//! | `listpackex` | `listpack`, and times beside it | while a field of it expires |
+//!
+//! The fields of a hash may expire one by one ([`times`]). A hash of which none does knows nothing of that: it
+//! is a [`plain::PlainHash`] and no more. Nothing here asks what time it is: a field is there until it is
+//! removed, and [`HashValue::overdue`] tells which should be.
 
-use super::packed::Packed;
-use super::pairs::{Pairs, check_unique};
-use super::random::{Selection, distinct_indices};
+mod plain;
+mod times;
+
+pub use plain::Fields;
+
 use super::{Corrupt, Limits};
 use crate::listpack::{Element, Listpack};
-use std::collections::BTreeMap;
+use plain::PlainHash;
+use times::Times;
 
 #[derive(Clone, Debug)]
 pub struct HashValue {
@@ -19,14 +27,26 @@ pub struct HashValue {
 
 #[derive(Clone, Debug)]
 enum Repr {
-    Listpack(Listpack),
-    Table(Box<Packed<2>>),
+    Plain(PlainHash),
+    Timed(Box<Timed>),
 }
 
-/// What an RDB codec may look at. The fields of a table come from [`HashValue::iter`].
+/// **Invariant:** every field with a time is there, and there is at least one.
+#[derive(Clone, Debug)]
+struct Timed {
+    fields: PlainHash,
+    times: Times,
+}
+
+/// What an RDB codec may look at. The fields of a table come from [`HashValue::iter`], and when they expire
+/// from [`HashValue::expires_at`].
 pub enum HashEncoding<'a> {
     Listpack(&'a Listpack),
     Table,
+    /// Some fields expire, the first one at this time, in milliseconds since the Unix epoch.
+    Timed {
+        first_ms: i64,
+    },
 }
 
 /// A field and its value.
@@ -34,7 +54,7 @@ pub type Pair<'a> = (Element<'a>, Element<'a>);
 
 impl Default for HashValue {
     fn default() -> Self {
-        HashValue { repr: Repr::Listpack(Listpack::new()) }
+        HashValue::plain(PlainHash::new())
     }
 }
 
@@ -43,254 +63,194 @@ impl HashValue {
         Self::default()
     }
 
-    pub fn encoding(&self) -> HashEncoding<'_> {
+    fn plain(fields: PlainHash) -> Self {
+        HashValue { repr: Repr::Plain(fields) }
+    }
+
+    /// An empty hash about to be given `len` fields from an RDB file.
+    pub fn for_loading(len: usize, limits: &Limits) -> Self {
+        HashValue::plain(PlainHash::for_loading(len, limits))
+    }
+
+    /// Takes a stored listpack; a field that is there twice, an odd count or none at all is corrupt.
+    pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, Corrupt> {
+        PlainHash::from_listpack(pack, limits).map(HashValue::plain)
+    }
+
+    fn fields(&self) -> &PlainHash {
         match &self.repr {
-            Repr::Listpack(pack) => HashEncoding::Listpack(pack),
-            Repr::Table(_) => HashEncoding::Table,
+            Repr::Plain(fields) => fields,
+            Repr::Timed(timed) => &timed.fields,
+        }
+    }
+
+    fn fields_mut(&mut self) -> &mut PlainHash {
+        match &mut self.repr {
+            Repr::Plain(fields) => fields,
+            Repr::Timed(timed) => &mut timed.fields,
+        }
+    }
+
+    fn times(&self) -> Option<&Times> {
+        match &self.repr {
+            Repr::Plain(_) => None,
+            Repr::Timed(timed) => Some(&timed.times),
+        }
+    }
+
+    pub fn encoding(&self) -> HashEncoding<'_> {
+        match self.first_expiry_ms() {
+            Some(first_ms) => HashEncoding::Timed { first_ms },
+            None => self.fields().encoding(),
         }
     }
 
     pub fn encoding_name(&self) -> &'static str {
-        match self.repr {
-            Repr::Listpack(_) => "listpack",
-            Repr::Table(_) => "hashtable",
+        match (&self.repr, self.fields().encoding_name()) {
+            (Repr::Timed(_), "listpack") => "listpackex",
+            (_, name) => name,
         }
     }
 
     /// Number of fields.
     pub fn len(&self) -> usize {
-        match &self.repr {
-            Repr::Listpack(pack) => pack.len() / 2,
-            Repr::Table(table) => table.len(),
-        }
+        self.fields().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        match &self.repr {
-            Repr::Listpack(pack) => pack.is_empty(),
-            Repr::Table(table) => table.is_empty(),
-        }
+        self.fields().is_empty()
     }
 
     /// Heap bytes, as far as they are this value's own.
     pub fn memory_bytes(&self) -> usize {
-        match &self.repr {
-            Repr::Listpack(pack) => pack.capacity(),
-            Repr::Table(table) => table.memory_bytes(),
-        }
+        self.fields().memory_bytes() + self.times().map_or(0, Times::memory_bytes)
     }
 
     /// Allocations that dropping the value frees.
     pub fn free_effort(&self) -> usize {
-        match &self.repr {
-            Repr::Listpack(_) => 1,
-            Repr::Table(table) => table.block_count(),
-        }
+        self.fields().free_effort() + self.times().map_or(0, Times::len)
     }
 }
 
-// ---- Building from stored fields -------------------------------------------------------------------------
+// ---- Fields ----------------------------------------------------------------------------------------------
 
 impl HashValue {
-    /// An empty hash about to be given `len` fields from an RDB file.
-    pub fn for_loading(len: usize, limits: &Limits) -> Self {
-        let mut hash = HashValue::new();
-        hash.expect(len, limits);
-        hash
-    }
-
-    /// Takes a stored listpack; a field that is there twice, an odd count or none at all is corrupt.
-    pub fn from_listpack(pack: Listpack, limits: &Limits) -> Result<Self, Corrupt> {
-        check_unique(&pack, 2)?;
-        let mut hash = HashValue { repr: Repr::Listpack(pack) };
-        hash.convert_if(|pack| pack.len() / 2 > limits.hash_max_listpack_entries);
-        Ok(hash)
-    }
-}
-
-// ---- Conversions -----------------------------------------------------------------------------------------
-
-impl HashValue {
-    fn convert_if(&mut self, is_too_large: impl FnOnce(&Listpack) -> bool) {
-        let Repr::Listpack(pack) = &self.repr else { return };
-        if is_too_large(pack) {
-            let mut table = Box::<Packed<2>>::default();
-            for (name, value) in Pairs::of(pack) {
-                table.insert([&name.to_text(), &value.to_text()]);
-            }
-            self.repr = Repr::Table(table);
-        }
-    }
-
-    /// Before `count` fields are set at once.
-    fn expect(&mut self, count: usize, limits: &Limits) {
-        self.convert_if(|_| count > limits.hash_max_listpack_entries);
-    }
-}
-
-// ---- Operations ------------------------------------------------------------------------------------------
-
-impl HashValue {
-    /// Sets fields one after the other, and returns how many were new.
+    /// Sets fields one after the other, and returns how many were new. They do not expire any more.
     pub fn set_all<F: AsRef<[u8]>, V: AsRef<[u8]>>(&mut self, fields: &[(F, V)], limits: &Limits) -> usize {
-        self.expect(fields.len(), limits);
-        let is_long = |text: &[u8]| text.len() > limits.hash_max_listpack_value_bytes;
-        let (mut bytes, mut any_long) = (0usize, false);
-        for (name, value) in fields {
-            bytes = bytes.saturating_add(name.as_ref().len()).saturating_add(value.as_ref().len());
-            any_long |= is_long(name.as_ref()) || is_long(value.as_ref());
+        if self.expires() {
+            for (name, _) in fields {
+                self.persist(name.as_ref());
+            }
         }
-        self.convert_if(|pack| any_long || !pack.has_room_for(bytes));
-        let is_new = |(name, value): &&(F, V)| self.set(name.as_ref(), value.as_ref(), limits);
-        fields.iter().filter(is_new).count()
+        self.fields_mut().set_all(fields, limits)
     }
 
-    /// Sets a field; `true` if it is new.
+    /// Sets a field; `true` if it is new. It does not expire any more.
     pub fn set(&mut self, name: &[u8], value: &[u8], limits: &Limits) -> bool {
-        let longest = name.len().max(value.len());
-        self.convert_if(|pack| {
-            longest > limits.hash_max_listpack_value_bytes || !pack.has_room_for(name.len() + value.len())
-        });
-        let is_new = match &mut self.repr {
-            Repr::Listpack(pack) => set_in_pack(pack, name, value),
-            Repr::Table(table) => return table.insert([name, value]),
-        };
-        self.convert_if(|pack| pack.len() / 2 > limits.hash_max_listpack_entries);
-        is_new
+        self.persist(name);
+        self.fields_mut().set(name, value, limits)
+    }
+
+    /// As [`HashValue::set`], but the field expires when it would have.
+    pub fn update(&mut self, name: &[u8], value: &[u8], limits: &Limits) -> bool {
+        self.fields_mut().set(name, value, limits)
     }
 
     pub fn get(&self, name: &[u8]) -> Option<Element<'_>> {
-        match &self.repr {
-            Repr::Listpack(pack) => pack.next(pack.find(name, 2)?).map(|pos| pack.at(pos)),
-            Repr::Table(table) => table.find(name).map(|[_, value]| Element::Bytes(value)),
-        }
+        self.fields().get(name)
     }
 
     pub fn contains(&self, name: &[u8]) -> bool {
-        self.get(name).is_some()
+        self.fields().contains(name)
     }
 
     /// Removes a field; `false` if it was not there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
-        match &mut self.repr {
-            Repr::Listpack(pack) => match pack.find(name, 2) {
-                Some(pos) => {
-                    pack.delete_many(pos, 2);
-                    true
-                }
-                None => false,
-            },
-            Repr::Table(table) => table.remove(name),
-        }
+        self.persist(name);
+        self.fields_mut().remove(name)
     }
 
     pub fn iter(&self) -> Fields<'_> {
-        Fields(match &self.repr {
-            Repr::Listpack(pack) => FieldsRepr::Listpack(Pairs::of(pack)),
-            Repr::Table(table) => FieldsRepr::Table(Box::new(table.iter().map(pair))),
-        })
+        self.fields().iter()
     }
 
     /// Visits a part of the fields and returns the cursor of the next part, 0 at the end (HSCAN).
-    pub fn scan(&self, cursor: u64, mut visit: impl FnMut(Element<'_>, Element<'_>)) -> u64 {
-        match &self.repr {
-            Repr::Listpack(pack) => {
-                Pairs::of(pack).for_each(|(name, value)| visit(name, value));
-                0
-            }
-            Repr::Table(table) => {
-                table.scan(cursor, |[name, value]| visit(Element::Bytes(name), Element::Bytes(value)))
-            }
-        }
+    pub fn scan(&self, cursor: u64, visit: impl FnMut(Element<'_>, Element<'_>)) -> u64 {
+        self.fields().scan(cursor, visit)
     }
-}
 
-// ---- Chance ----------------------------------------------------------------------------------------------
-
-impl HashValue {
     pub fn random(&self, rng: &mut fastrand::Rng) -> Option<Pair<'_>> {
-        match &self.repr {
-            Repr::Listpack(pack) => {
-                let index = rng.usize(..(pack.len() / 2).max(1));
-                let pos = pack.seek(2 * index as i64)?;
-                Some((pack.at(pos), pack.at(pack.next(pos)?)))
-            }
-            Repr::Table(table) => table.random(rng).map(pair),
-        }
+        self.fields().random(rng)
     }
 
     /// `count` draws, each of any field.
     pub fn random_with_repeats(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<Pair<'_>> {
-        match &self.repr {
-            Repr::Listpack(pack) => {
-                let pairs: Vec<_> = Pairs::of(pack).collect();
-                (0..count).filter_map(|_| rng.choice(&pairs).copied()).collect()
-            }
-            Repr::Table(_) => (0..count).filter_map(|_| self.random(rng)).collect(),
-        }
+        self.fields().random_with_repeats(count, rng)
     }
 
     /// Up to `count` different fields.
     pub fn random_distinct(&self, count: usize, rng: &mut fastrand::Rng) -> Vec<Pair<'_>> {
-        let table = match &self.repr {
-            Repr::Listpack(pack) => {
-                let chosen = distinct_indices(pack.len() / 2, count, rng);
-                let mut chosen = chosen.into_iter().peekable();
-                let pairs = Pairs::of(pack).enumerate();
-                return pairs
-                    .filter(|(index, _)| chosen.next_if_eq(index).is_some())
-                    .map(|(_, pair)| pair)
-                    .collect();
-            }
-            Repr::Table(table) => table,
-        };
-        if count >= table.len() / 4 {
-            let mut selection = Selection::new(table.len(), count);
-            return table.iter().filter(|_| selection.takes_next(rng)).map(pair).collect();
-        }
-        let mut drawn = BTreeMap::new();
-        while drawn.len() < count {
-            let Some(field) = table.random(rng) else { break };
-            drawn.insert(field[0], field);
-        }
-        drawn.into_values().map(pair).collect()
+        self.fields().random_distinct(count, rng)
     }
 }
 
-/// The fields of a hash with their values, each once.
-pub struct Fields<'a>(FieldsRepr<'a>);
+// ---- Times -----------------------------------------------------------------------------------------------
 
-enum FieldsRepr<'a> {
-    Listpack(Pairs<'a>),
-    Table(Box<dyn Iterator<Item = Pair<'a>> + 'a>),
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Pair<'a>;
-
-    fn next(&mut self) -> Option<Pair<'a>> {
-        match &mut self.0 {
-            FieldsRepr::Listpack(iter) => iter.next(),
-            FieldsRepr::Table(iter) => iter.next(),
-        }
+impl HashValue {
+    /// Whether any field expires.
+    #[inline]
+    pub fn expires(&self) -> bool {
+        matches!(self.repr, Repr::Timed(_))
     }
-}
 
-fn pair<'a>([name, value]: [&'a [u8]; 2]) -> Pair<'a> {
-    (Element::Bytes(name), Element::Bytes(value))
-}
+    /// When the first field expires, in milliseconds since the Unix epoch.
+    pub fn first_expiry_ms(&self) -> Option<i64> {
+        self.times().and_then(Times::first_ms)
+    }
 
-fn set_in_pack(pack: &mut Listpack, name: &[u8], value: &[u8]) -> bool {
-    match pack.find(name, 2).and_then(|pos| pack.next(pos)) {
-        Some(pos) => {
-            pack.replace(pos, Element::of(value));
-            false
+    /// When a field expires, in milliseconds since the Unix epoch.
+    pub fn expires_at(&self, name: &[u8]) -> Option<i64> {
+        self.times()?.of(name)
+    }
+
+    /// Lets a field expire at that time, in milliseconds since the Unix epoch; `false` if it is not there.
+    pub fn expire_at(&mut self, name: &[u8], at_ms: i64) -> bool {
+        if !self.contains(name) {
+            return false;
         }
-        None => {
-            pack.push_back(name);
-            pack.push_back(value);
-            true
+        if let Repr::Plain(fields) = &mut self.repr {
+            let fields = std::mem::take(fields);
+            self.repr = Repr::Timed(Box::new(Timed { fields, times: Times::default() }));
         }
+        if let Repr::Timed(timed) = &mut self.repr {
+            timed.times.set(name, at_ms);
+        }
+        true
+    }
+
+    /// Lets a field stay; `false` if it did not expire.
+    pub fn persist(&mut self, name: &[u8]) -> bool {
+        let Repr::Timed(timed) = &mut self.repr else { return false };
+        let did_expire = timed.times.remove(name);
+        if timed.times.len() == 0 {
+            self.repr = Repr::Plain(std::mem::take(&mut timed.fields));
+        }
+        did_expire
+    }
+
+    /// Up to `most` fields that should not be there any more, the ones due first in front. As with keys, a field
+    /// is there in the millisecond it expires at.
+    pub fn overdue(&self, now_ms: i64, most: usize) -> Vec<Box<[u8]>> {
+        self.times().map_or(Vec::new(), |times| times.before(now_ms).take(most).map(Box::from).collect())
+    }
+
+    /// The same hash without the fields that are overdue.
+    pub fn without_overdue(&self, now_ms: i64) -> HashValue {
+        let mut rest = self.clone();
+        for name in self.overdue(now_ms, usize::MAX) {
+            rest.remove(&name);
+        }
+        rest
     }
 }
 

@@ -137,3 +137,82 @@ fn memory_is_counted_up_and_down() {
     }
     assert!(hash.memory_bytes() < full / 100, "{} of {full}", hash.memory_bytes());
 }
+
+#[derive(Clone, Debug)]
+enum TimedOp {
+    Set(Vec<u8>, Vec<u8>),
+    Update(Vec<u8>, Vec<u8>),
+    Remove(Vec<u8>),
+    ExpireAt(Vec<u8>, i64),
+    Persist(Vec<u8>),
+    /// Removes what is overdue then.
+    Pass(i64),
+}
+
+fn timed_op() -> impl Strategy<Value = TimedOp> {
+    prop_oneof![
+        3 => (text(), text()).prop_map(|(name, value)| TimedOp::Set(name, value)),
+        2 => (text(), text()).prop_map(|(name, value)| TimedOp::Update(name, value)),
+        2 => text().prop_map(TimedOp::Remove),
+        6 => (text(), 0..100i64).prop_map(|(name, at_ms)| TimedOp::ExpireAt(name, at_ms)),
+        2 => text().prop_map(TimedOp::Persist),
+        1 => (0..100i64).prop_map(TimedOp::Pass),
+    ]
+}
+
+proptest! {
+    #![proptest_config(test_config())]
+
+    #[test]
+    fn fields_expire_as_a_map_with_times_says(ops in prop::collection::vec(timed_op(), 1..80)) {
+        let limits = tight();
+        let (mut hash, mut model) = (HashValue::new(), Model::<Vec<u8>, (Vec<u8>, Option<i64>)>::new());
+        for op in ops {
+            match op {
+                TimedOp::Set(name, value) => {
+                    let is_new = model.insert(name.clone(), (value.clone(), None)).is_none();
+                    prop_assert_eq!(hash.set(&name, &value, &limits), is_new);
+                }
+                TimedOp::Update(name, value) => {
+                    let time = model.get(&name).and_then(|(_, time)| *time);
+                    let is_new = model.insert(name.clone(), (value.clone(), time)).is_none();
+                    prop_assert_eq!(hash.update(&name, &value, &limits), is_new);
+                }
+                TimedOp::Remove(name) => prop_assert_eq!(hash.remove(&name), model.remove(&name).is_some()),
+                TimedOp::ExpireAt(name, at_ms) => {
+                    let held = model.get_mut(&name).map(|(_, time)| *time = Some(at_ms));
+                    prop_assert_eq!(hash.expire_at(&name, at_ms), held.is_some());
+                }
+                TimedOp::Persist(name) => {
+                    let held = model.get_mut(&name).and_then(|(_, time)| time.take());
+                    prop_assert_eq!(hash.persist(&name), held.is_some());
+                }
+                TimedOp::Pass(now_ms) => {
+                    let rest = hash.without_overdue(now_ms);
+                    let overdue = hash.overdue(now_ms, usize::MAX);
+                    prop_assert!(hash.overdue(now_ms, 1).len() == overdue.len().min(1));
+                    let before = model.len();
+                    model.retain(|_, (_, time)| time.is_none_or(|at_ms| at_ms >= now_ms));
+                    prop_assert_eq!(overdue.len(), before - model.len());
+                    for name in overdue {
+                        prop_assert!(hash.remove(&name));
+                    }
+                    prop_assert_eq!(contents(&rest), contents(&hash));
+                }
+            }
+            let plain: Model<_, _> = model.iter().map(|(name, (value, _))| (name.clone(), value.clone())).collect();
+            prop_assert_eq!(contents(&hash), plain);
+            for (name, (_, time)) in &model {
+                prop_assert_eq!(hash.expires_at(name), *time);
+            }
+            let first = model.values().filter_map(|(_, time)| *time).min();
+            prop_assert_eq!(hash.first_expiry_ms(), first);
+            prop_assert_eq!(hash.expires(), first.is_some());
+        }
+    }
+}
+
+#[test]
+fn a_hash_without_times_is_as_small_as_it_was() {
+    assert_eq!(size_of::<HashValue>(), size_of::<plain::PlainHash>());
+}

@@ -40,6 +40,19 @@ impl LongDouble {
         LongDouble { negative: value < 0, magnitude }
     }
 
+    /// Every double but NaN, which becomes infinite.
+    pub fn from_f64(value: f64) -> Self {
+        const MANTISSA_BITS: u32 = 52;
+        let bits = value.abs().to_bits();
+        let (biased, fraction) = ((bits >> MANTISSA_BITS) as i32, bits & ((1 << MANTISSA_BITS) - 1));
+        let magnitude = match biased {
+            0x7ff => Magnitude::Infinite,
+            0 => Magnitude::Finite { mantissa: fraction, exponent: -1074 },
+            _ => Magnitude::Finite { mantissa: fraction | 1 << MANTISSA_BITS, exponent: biased - 1075 },
+        };
+        LongDouble { negative: value.is_sign_negative(), magnitude }
+    }
+
     pub fn is_finite(&self) -> bool {
         self.magnitude != Magnitude::Infinite
     }

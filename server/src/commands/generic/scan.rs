@@ -1,7 +1,7 @@
 //! Commands that look at keys they do not name. They lock one slot at a time; inside a transaction, which
 //! holds locks, they run with the world at rest and let go of those first.
 
-use crate::commands::common::{ScanOptions, reply_cursor, scan_cursor};
+use crate::commands::common::{ScanOptions, Scanned, reply_cursor, scan_cursor};
 use crate::commands::prelude::*;
 use keyspace::table::Item;
 use protocol::{Reply, Resp, Slot, glob};
@@ -30,7 +30,7 @@ pub fn keys(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 pub fn scan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let cursor = scan_cursor(args)?;
-    let options = ScanOptions::parse(args, true)?;
+    let options = ScanOptions::parse(args, Scanned::Keys)?;
     cx.keys.unlock();
     let (mut found, mut items) = (Vec::new(), 0);
     let rules = cx.keys.rules;

@@ -11,10 +11,10 @@ use keyspace::types::zset::{AddOptions, Added, ZSetValue};
 
 /// Options of ZADD: conditions, and what the reply tells.
 #[derive(Default)]
-struct AddCommand {
-    options: AddOptions,
+pub struct AddCommand {
+    pub options: AddOptions,
     /// Reply with the number of changed members, not of new ones.
-    changed: bool,
+    pub changed: bool,
 }
 
 impl AddCommand {
@@ -53,25 +53,25 @@ fn zadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let command = AddCommand::parse(args);
     let pairs = args.pairs().filter(|pairs| pairs.len() > 0).ok_or(ReplyError::SYNTAX)?;
     command.check(pairs.len())?;
-    add(cx, key, &command, pairs)
+    add(cx, key, &command, scored(pairs)?)
 }
 
 fn zincrby(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let key = args.key()?;
     let pairs = args.pairs().ok_or(ReplyError::SYNTAX)?;
     let options = AddOptions { incr: true, ..AddOptions::default() };
-    add(cx, key, &AddCommand { options, changed: false }, pairs)
+    add(cx, key, &AddCommand { options, changed: false }, scored(pairs)?)
 }
 
-fn add<'a>(
-    cx: &mut Cx<'_>,
-    key: &[u8],
-    command: &AddCommand,
-    pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])> + Clone,
-) -> Done {
-    // All scores are read before the first member is touched.
-    let scores = pairs.clone().map(|(text, _)| parse_double(text).ok_or(ReplyError::NOT_FLOAT));
-    let scores = scores.collect::<Result<Vec<f64>, _>>()?;
+/// Scores and members: all scores are read before the first member is touched.
+fn scored<'a>(
+    pairs: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>,
+) -> Result<Vec<(f64, &'a [u8])>, ReplyError> {
+    pairs.map(|(text, member)| Ok((parse_double(text).ok_or(ReplyError::NOT_FLOAT)?, member))).collect()
+}
+
+/// ZADD, once its arguments are understood.
+pub fn add(cx: &mut Cx<'_>, key: &[u8], command: &AddCommand, elements: Vec<(f64, &[u8])>) -> Done {
     let (options, limits) = (command.options, &cx.settings.limits);
     if options.xx && cx.keys.typed_mut::<ZSetValue>(key)?.is_none() {
         match options.incr {
@@ -81,10 +81,10 @@ fn add<'a>(
         return Ok(());
     }
     let zset = cx.keys.get_or_create::<ZSetValue>(key)?;
-    zset.expect(scores.len(), limits);
+    zset.expect(elements.len(), limits);
     let (mut added, mut updated, mut last) = (0, 0, Added::Skipped);
     let mut outcome = Ok(());
-    for ((_, member), score) in pairs.zip(scores) {
+    for (score, member) in elements {
         match zset.add(member, score, options, limits) {
             Ok(done) => {
                 added += usize::from(matches!(done, Added::New(_)));

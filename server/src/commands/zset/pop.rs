@@ -2,7 +2,7 @@
 
 use crate::blocking::{self, For};
 use crate::commands::common::{
-    Draw, ScanOptions, count_to_pop, deadline_ms, element, keys_to_pop, positive, reply_empty_scan,
+    Draw, ScanOptions, Scanned, count_to_pop, deadline_ms, element, keys_to_pop, positive, reply_empty_scan,
     reply_scan, scan_cursor, score,
 };
 use crate::commands::prelude::*;
@@ -199,7 +199,7 @@ pub fn zscan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         reply_empty_scan(reply);
         return Ok(());
     };
-    let options = ScanOptions::parse(args, false)?;
+    let options = ScanOptions::parse(args, Scanned::Elements)?;
     // ZSCAN, alone of all, shows the scores of large sets with 17 digits.
     let is_large = matches!(zset.encoding(), ZSetEncoding::Tree);
     let mut text = Vec::new();
