@@ -47,7 +47,7 @@ bitflags::bitflags! {
         /// Names keys of another database too.
         const TWO_DATABASES = 1 << 36;
         /// May look at keys that its options give patterns of: the handler asks for the world at rest then.
-        const PATTERNS = 1 << 40;
+        const PATTERNS = 1 << 43;
         /// Its write is propagated as it stands even when it changed nothing.
         const ALWAYS_PROPAGATED = 1 << 37;
         /// Runs what MULTI has queued.
@@ -61,7 +61,7 @@ bitflags::bitflags! {
         /// May be sent while in RESP2's subscribed mode.
         const WHILE_SUBSCRIBED = 1 << 38;
         /// Its reply comes as pushes, which CLIENT REPLY does not hold back.
-        const PUSHES = 1 << 40;
+        const PUSHES = 1 << 44;
     }
 
     /// ACL categories.
@@ -393,6 +393,14 @@ mod tests {
         let mut found = Vec::new();
         spec.each(argv.as_argv(), &mut |pos| found.push(pos))?;
         Ok(found)
+    }
+
+    #[test]
+    fn no_two_flags_share_a_bit() {
+        use bitflags::Flags as _;
+        let one_by_one = Flags::FLAGS.iter().map(|flag| flag.value().bits().count_ones()).sum::<u32>();
+        assert_eq!(one_by_one, Flags::all().bits().count_ones());
+        assert_eq!(one_by_one as usize, Flags::FLAGS.len());
     }
 
     #[test]
