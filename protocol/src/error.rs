@@ -117,6 +117,16 @@ impl ReplyError {
         ReplyError::new(text)
     }
 
+    /// As [`ReplyError::unknown_subcommand`], where it is known and does not take these arguments.
+    pub fn subcommand_syntax(container: &[u8], sub: &[u8]) -> ReplyError {
+        let mut text = b"ERR unknown subcommand or wrong number of arguments for '".to_vec();
+        text.extend_from_slice(&sub[..sub.len().min(128)]);
+        text.extend_from_slice(b"'. Try ");
+        text.extend(container.to_ascii_uppercase());
+        text.extend_from_slice(b" HELP.");
+        ReplyError::new(text)
+    }
+
     /// `-MOVED slot host:port`
     pub fn moved(slot: Slot, host: &str, port: u16) -> ReplyError {
         ReplyError::new(format!("MOVED {slot} {host}:{port}"))

@@ -92,7 +92,8 @@ fn publish_to(cx: &mut Cx<'_>, args: &mut Args<'_>, is_shard: bool) -> Done {
 
 fn names(cx: &mut Cx<'_>, args: &mut Args<'_>, space: Space) -> Done {
     let pattern = args.next_opt();
-    args.finish()?;
+    let subcommand = args.argv().get(1);
+    args.finish().map_err(|_| ReplyError::subcommand_syntax(b"PUBSUB", subcommand))?;
     let names = cx.server.pubsub.names(space, pattern);
     cx.reply.array(names.len());
     names.iter().for_each(|name| cx.reply.bulk(name));

@@ -279,6 +279,10 @@ impl<'a> Keys<'a> {
             }
             _ => {
                 self.misses += u64::from(rules.counts_lookups);
+                if rules.counts_lookups && rules.notify.contains(Classes::KEY_MISS) {
+                    let deliveries = &mut self.effects.deliveries;
+                    crate::notify::address(self.server, rules.notify, self.db, "keymiss", key, deliveries);
+                }
                 None
             }
         }

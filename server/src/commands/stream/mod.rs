@@ -60,14 +60,7 @@ fn no_key_or_group(key: &[u8], group: &[u8]) -> ReplyError {
 /// A subcommand with options it does not have.
 fn subcommand_syntax(args: &Args<'_>) -> ReplyError {
     let argv = args.argv();
-    let (name, sub) = (argv.get(0).to_ascii_uppercase(), argv.get(1));
-    quoting(&[
-        b"ERR unknown subcommand or wrong number of arguments for '",
-        &sub[..sub.len().min(128)],
-        b"'. Try ",
-        &name,
-        b" HELP.",
-    ])
+    ReplyError::subcommand_syntax(argv.get(0), argv.get(1))
 }
 
 // ---- Replies ---------------------------------------------------------------------------------------------
