@@ -50,12 +50,16 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
     /// Entries looked at under one lock.
     const STEP: usize = 20;
     let _no_world_at_rest = server.gate.enter_background();
-    let (started, notify) = (clock::monotonic(), server.settings().notify);
+    let settings = server.settings();
+    let (started, notify, lazy) = (clock::monotonic(), settings.notify, settings.lazyfree_expire);
     let mut removed = 0;
     let (mut met, mut expired) = (0, 0);
     loop {
         let step = cycle.step(&server.keyspace, now_ms, STEP, |slot, key| {
-            slot.remove(key);
+            let entry = slot.remove(key);
+            if lazy {
+                entry.into_iter().for_each(crate::lazyfree::drop_entry);
+            }
             removed += 1;
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
@@ -64,7 +68,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             crate::notify::publish(server, notify, Classes::EXPIRED, slot.db_index(), "expired", key);
             if server.log.is_active() {
                 let mut del = Vec::with_capacity(key.len() + 32);
-                write_command(&mut del, [&b"DEL"[..], key].into_iter());
+                write_command(&mut del, [crate::lazyfree::deletion(lazy), key].into_iter());
                 server.log.append(slot.db_index(), slot.db_index(), &del);
             }
         });

@@ -42,6 +42,11 @@ const STRINGS: Family = Family {
         ("GETEX <key> [ EX <seconds> ] [ PERSIST ]", EXACT),
         ("SETNX <key> <string>", EXACT),
         ("SETEX <key> <seconds> <string>", EXACT),
+        ("PSETEX <key> <ms> <string>", EXACT),
+        ("SET <key> <string> EXAT 5000000000 [ GET ]", EXACT),
+        ("SET <key> <string> PXAT 5000000000000", EXACT),
+        ("GETEX <key> EXAT <second>", EXACT),
+        ("GETEX <key> PXAT <moment>", EXACT),
         ("APPEND <key> <string>", EXACT),
         ("STRLEN <key>", EXACT),
         ("INCR|DECR <key>", EXACT),
@@ -232,6 +237,9 @@ const STREAMS: Family = Family {
         ("XINFO STREAM <key> [ FULL ] [ COUNT <int> ]", STREAM),
         ("XINFO GROUPS <key>", STREAM),
         ("XINFO CONSUMERS <key> <group>", STREAM),
+        ("XREAD [ COUNT <count> ] BLOCK 1 STREAMS <key> <id>|$", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> BLOCK 1 STREAMS <key> >", EXACT),
+        ("XINFO|XGROUP HELP", Compare::Kind),
     ],
 };
 
@@ -351,6 +359,15 @@ const KEYS: Family = Family {
         ("UNWATCH", EXACT),
         ("OBJECT ENCODING|REFCOUNT|FREQ <any>", EXACT),
         ("OBJECT IDLETIME <any>", Compare::Kind),
+        ("OBJECT HELP", Compare::Kind),
+        ("DUMP <any>", Compare::Payload),
+        ("DUMP <any>", Compare::Payload),
+        ("RESTORE|RESTORE-ASKING <any> 0|<ms> <payload> [ REPLACE ]", EXACT),
+        ("RESTORE <any> 0 <payload> REPLACE", EXACT),
+        ("RESTORE <any> <moment> <payload> ABSTTL [ REPLACE ] [ IDLETIME|FREQ <count> ]", EXACT),
+        ("MEMORY USAGE <any> [ SAMPLES <count> ]", Compare::Kind),
+        ("WAIT 0 <count>", EXACT),
+        ("PUBLISH|SPUBLISH <element> <string>", EXACT),
     ],
 };
 
@@ -402,11 +419,26 @@ pub struct Generator {
     numkeys: usize,
     /// The time of the newest ID of an entry.
     newest_ms: u64,
+    /// Replies of DUMP.
+    payloads: Vec<Vec<u8>>,
 }
+
+/// Payloads kept for RESTORE.
+const PAYLOADS: usize = 40;
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
-        Generator { rng: fastrand::Rng::with_seed(seed), letter: 'k', numkeys: 0, newest_ms: 1_000 }
+        let rng = fastrand::Rng::with_seed(seed);
+        Generator { rng, letter: 'k', numkeys: 0, newest_ms: 1_000, payloads: Vec::new() }
+    }
+
+    /// What DUMP has said, for RESTORE.
+    pub fn keep_payload(&mut self, payload: &[u8]) {
+        if self.payloads.len() < PAYLOADS {
+            return self.payloads.push(payload.to_vec());
+        }
+        let at = self.rng.usize(..PAYLOADS);
+        self.payloads[at] = payload.to_vec();
     }
 
     /// Whether a word is one of our keys.
@@ -490,6 +522,10 @@ impl Generator {
     /// Appends what a vocabulary gives.
     fn draw(&mut self, name: &str, argv: &mut Vec<Vec<u8>>) {
         let word = match name {
+            "payload" => {
+                let payload = self.payload();
+                return argv.push(payload);
+            }
             // One in ten is of another type.
             "key" if self.rng.u32(..10) > 0 => self.key(self.letter),
             "key" | "any" => {
@@ -621,6 +657,20 @@ impl Generator {
             _ => (longitude, latitude),
         };
         argv.extend([longitude, latitude].map(|degrees| format!("{degrees}").into_bytes()));
+    }
+
+    /// What DUMP has said, damaged now and then.
+    fn payload(&mut self) -> Vec<u8> {
+        if self.payloads.is_empty() {
+            return b"\x00\x03abc".to_vec();
+        }
+        let at = self.rng.usize(..self.payloads.len());
+        let mut payload = self.payloads[at].clone();
+        if self.rng.u32(..10) == 0 {
+            let at = self.rng.usize(..payload.len());
+            payload[at] ^= 1 << self.rng.u32(..8);
+        }
+        payload
     }
 
     fn key(&mut self, letter: char) -> String {

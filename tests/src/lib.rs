@@ -29,6 +29,7 @@ pub mod compare;
 pub mod differential;
 pub mod generate;
 pub mod known;
+pub mod mutate;
 pub mod process;
 pub mod resp;
 pub mod scenario;

@@ -246,7 +246,8 @@ fn getex(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         Expiry::At(at_ms) if at_ms <= cx.now_ms && !cx.batch.role_is_replica => {
             cx.keys.remove(key);
-            cx.keys.effects.rewrite(db, &[b"DEL", key]);
+            let word = crate::lazyfree::deletion(cx.settings.lazyfree_expire);
+            cx.keys.effects.rewrite(db, &[word, key]);
             cx.keys.changed(key, Classes::GENERIC, "del");
         }
         Expiry::At(at_ms) => {

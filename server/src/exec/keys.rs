@@ -198,9 +198,13 @@ impl<'a> Keys<'a> {
     fn remove_expired(&mut self, key: &[u8]) {
         let slot = self.slot(key);
         slot.ensure_saved();
-        slot.remove(key);
+        let entry = slot.remove(key);
         self.expired += 1;
-        self.effects.also(self.db, &[b"DEL", key]);
+        let lazy = self.server.settings().lazyfree_expire;
+        if lazy {
+            entry.into_iter().for_each(crate::lazyfree::drop_entry);
+        }
+        self.effects.also(self.db, &[crate::lazyfree::deletion(lazy), key]);
         self.signal(key);
         self.event(Classes::EXPIRED, "expired", key);
     }
@@ -250,6 +254,18 @@ impl<'a> Keys<'a> {
             Some(_) => self.view.as_ref(),
             None => self.held(key),
         }
+    }
+
+    /// Whether a key is there that a walk has met, which holds no slot: if the key's time has come, its end is logged
+    /// before its slot is let go. At rest nobody else can write to it, and a transaction stays one unit.
+    pub fn meet(&mut self, key: &[u8]) -> Result<bool, SlotBusy> {
+        self.lock_one(Slot::of(key))?;
+        let is_present = self.settle(key) && self.slot(key).get(key).is_some();
+        if !self.at_rest {
+            self.effects.append_to(&self.server.log);
+        }
+        self.unlock();
+        Ok(is_present)
     }
 
     /// Looks a key up to read it: counts a hit or a miss and notes the access.
