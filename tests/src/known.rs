@@ -58,16 +58,20 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
 /// Whether DUMP must say the same, byte by byte. Not so
 ///
 /// * of what lies in a table in no particular order,
-/// * of small sorted sets, in which 7.0 keeps scores with seventeen digits, and which its SORT makes large,
-/// * of lists that 7.0's SORT has stored: it cuts them into nodes of 8 KB, whatever the directive says.
+/// * of small sorted sets, in which 7.0 keeps scores with seventeen digits, and which its SORT makes large.
 pub fn has_one_payload(stock: &Value, balas: &Value) -> bool {
     let kind = |reply: &Value| reply.text().and_then(|payload| payload.first().copied());
     match (kind(stock), kind(balas)) {
         (Some(rdb::SET), Some(rdb::SET)) | (Some(rdb::HASH), Some(rdb::HASH)) => false,
         (Some(rdb::ZSET_2 | rdb::ZSET_LISTPACK), Some(rdb::ZSET_LISTPACK)) => false,
-        (Some(rdb::LIST_QUICKLIST_2), Some(rdb::LIST_QUICKLIST_2)) => false,
         _ => true,
     }
+}
+
+/// Whether stock's SORT has made a sorted set large that is small here.
+pub fn is_larger_zset(stock: &Value, balas: &Value) -> bool {
+    let kind = |reply: &Value| reply.text().and_then(|payload| payload.first().copied());
+    (kind(stock), kind(balas)) == (Some(rdb::ZSET_2), Some(rdb::ZSET_LISTPACK))
 }
 
 /// Types of values in payloads.
@@ -76,7 +80,6 @@ mod rdb {
     pub const HASH: u8 = 4;
     pub const ZSET_2: u8 = 5;
     pub const ZSET_LISTPACK: u8 = 17;
-    pub const LIST_QUICKLIST_2: u8 = 18;
 }
 
 /// Small lists and small sets are listpacks since 7.2. Stock's SORT turns a small sorted set into a large one.

@@ -14,8 +14,8 @@ const LEN_MAX: usize = 32 << 10;
 
 /// Bytes that mean something in one format or another: lengths' prefixes, listpack and ziplist encodings, ends.
 const TELLING: [u8; 24] = [
-    0x00, 0x01, 0x02, 0x0B, 0x1F, 0x3F, 0x40, 0x7F, 0x80, 0x81, 0xBF, 0xC0, 0xC1, 0xC2, 0xC3, 0xDF, 0xE0, 0xEF,
-    0xF0, 0xF1, 0xF3, 0xF4, 0xFE, 0xFF,
+    0x00, 0x01, 0x02, 0x0B, 0x1F, 0x3F, 0x40, 0x7F, 0x80, 0x81, 0xBF, 0xC0, 0xC1, 0xC2, 0xC3, 0xDF, 0xE0,
+    0xEF, 0xF0, 0xF1, 0xF3, 0xF4, 0xFE, 0xFF,
 ];
 
 pub fn corpus_folder() -> PathBuf {
@@ -98,7 +98,19 @@ impl Mutator {
     /// Writes a number over what may be a length, of one to eight bytes, in either order.
     fn write_length(&mut self, bytes: &mut [u8], at: usize) {
         let left = (bytes.len() - at) as u64;
-        let numbers = [0, 1, left, left.wrapping_sub(1), left + 1, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF, u64::MAX >> 1, u64::MAX];
+        let numbers = [
+            0,
+            1,
+            left,
+            left.wrapping_sub(1),
+            left + 1,
+            0x7FFF,
+            0xFFFF,
+            0x7FFF_FFFF,
+            0xFFFF_FFFF,
+            u64::MAX >> 1,
+            u64::MAX,
+        ];
         let number = numbers[self.rng.usize(..numbers.len())];
         let width = [1, 2, 4, 8][self.rng.usize(..4)].min(bytes.len() - at);
         let mut text = number.to_le_bytes();

@@ -230,7 +230,9 @@ fn files() {
                 }
             }
         };
-        decoded(read, |entries| entries.into_iter().for_each(|entry| fuzz_use::value(entry.value, rng, &limits)))
+        decoded(read, |entries| {
+            entries.into_iter().for_each(|entry| fuzz_use::value(entry.value, rng, &limits))
+        })
     });
 }
 
@@ -282,7 +284,14 @@ const RECIPES: &str = "
 fn make_the_corpus() {
     let server = Server::start(
         &stock(),
-        &["--list-max-listpack-size", "6", "--stream-node-max-entries", "3", "--zset-max-listpack-value", "100"],
+        &[
+            "--list-max-listpack-size",
+            "6",
+            "--stream-node-max-entries",
+            "3",
+            "--zset-max-listpack-value",
+            "100",
+        ],
     );
     let mut client = server.client();
     let long = "long ".repeat(60);

@@ -48,8 +48,9 @@ impl RestoreOptions {
                 o.idle_s = Some(u32::try_from(n).unwrap_or(u32::MAX));
             } else if args.left() > 1 && o.idle_s.is_none() && args.flag("FREQ") {
                 let n = u8::try_from(args.i64()?);
-                o.freq =
-                    Some(n.map_err(|_| ReplyError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"))?);
+                o.freq = Some(
+                    n.map_err(|_| ReplyError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"))?,
+                );
             } else {
                 return Err(ReplyError::SYNTAX);
             }

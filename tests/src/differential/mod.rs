@@ -92,7 +92,10 @@ pub fn run(seed: u64, commands: usize, resp: u8, thresholds: Thresholds) -> Coun
         stock: stock.client(),
         balas: balas.client(),
         server: balas,
-        generator: Generator::new(seed),
+        generator: match thresholds {
+            Thresholds::Default => Generator::new(seed),
+            Thresholds::Low => Generator::new(seed).without_sorted_lists(),
+        },
         sent: Vec::new(),
         recent: VecDeque::new(),
         counts: Counts::default(),
