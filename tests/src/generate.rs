@@ -762,11 +762,18 @@ impl Generator {
     }
 }
 
+/// Whether what is behind BLOCK is not a few milliseconds. Beyond all time stock 7.0 does not wait at all.
+fn blocks_long(argv: &[Vec<u8>]) -> bool {
+    let mut behind = argv.iter().skip_while(|word| !word.eq_ignore_ascii_case(b"BLOCK")).skip(1);
+    behind.next().is_some_and(|ms| ms != b"1")
+}
+
 /// Whether a command waits for ever, or longer than tests do.
 fn waits_long(argv: &[Vec<u8>]) -> bool {
     let at = match argv[0].to_ascii_uppercase().as_slice() {
         b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => argv.len() - 1,
         b"BLMPOP" | b"BZMPOP" => 1,
+        b"XREAD" | b"XREADGROUP" => return blocks_long(argv),
         _ => return false,
     };
     let timeout = argv.get(at).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
