@@ -578,9 +578,11 @@ impl StreamValue {
                 return Err(Corrupt { offset: 0 });
             }
             stream.inner.marks.len += live;
-            if stream.inner.nodes.insert(master, node).is_some() {
+            let is_behind = stream.inner.nodes.last_key_value().is_none_or(|(&last, _)| last < master);
+            if !is_behind {
                 return Err(Corrupt { offset: 0 });
             }
+            stream.inner.nodes.insert(master, node);
         }
         let len = stream.inner.marks.len;
         match marks {
