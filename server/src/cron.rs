@@ -14,7 +14,7 @@ use std::time::Duration;
 pub fn run(server: &Arc<Server>) {
     let (mut expiry, mut field_expiry) = (ExpireCycle::default(), FieldCycle::default());
     let stats = server.stats.thread();
-    let mut second = 0;
+    let (mut own_expiry, mut second) = (None, 0);
     loop {
         let settings = server.settings();
         let period = Duration::from_millis(1000 / settings.hz);
@@ -41,6 +41,11 @@ pub fn run(server: &Arc<Server>) {
         if may_expire && server.active_expire.load(Ordering::Relaxed) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
             expire_fields(server, &mut field_expiry, now_ms, period / 4);
+        }
+        if server.replication.is_replica() {
+            stats.expired.add(crate::own_expiry::expire(server, &mut own_expiry, now_ms));
+        } else if own_expiry.take().is_some() || server.own_expiries.len() > 0 {
+            server.own_expiries.forget();
         }
     }
 }

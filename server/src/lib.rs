@@ -15,6 +15,7 @@ mod exec;
 mod gate;
 mod info;
 mod lazyfree;
+mod own_expiry;
 pub mod log;
 mod memory;
 mod net;

@@ -404,6 +404,9 @@ impl<'a> Keys<'a> {
     /// Puts a value at `key`, in place of any other, with this expiry or none.
     #[inline]
     pub fn insert(&mut self, key: &[u8], value: NewValue<'_>, expire_at_ms: Option<i64>) {
+        if expire_at_ms.is_some() {
+            self.note_own_expiry(self.db, key);
+        }
         let access = self.rules.access;
         let (mut entry, is_new) = self.slot(key).upsert(key, value, expire_at_ms);
         entry.set_access(access.created());
@@ -415,6 +418,9 @@ impl<'a> Keys<'a> {
     /// Puts an entry made elsewhere in place of any other under its key.
     pub fn insert_entry(&mut self, db: usize, entry: Entry) {
         let key: Box<[u8]> = entry.key().into();
+        if entry.expire_at_ms().is_some() {
+            self.note_own_expiry(db, &key);
+        }
         self.slot_in(db, &key).insert_entry(entry);
     }
 
@@ -427,7 +433,18 @@ impl<'a> Keys<'a> {
     }
 
     pub fn set_expire(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        if at_ms.is_some() {
+            self.note_own_expiry(self.db, key);
+        }
         self.slot(key).set_expire(key, at_ms)
+    }
+
+    /// The master of a replica does not know what the replica's own clients have given a time.
+    #[inline]
+    fn note_own_expiry(&self, db: usize, key: &[u8]) {
+        if !self.rules.removes_expired && !self.rules.ignores_expiry {
+            self.server.own_expiries.note(db, key);
+        }
     }
 
     /// Whether a key exists in another database.

@@ -41,8 +41,9 @@ const LOW_THRESHOLDS: &[&str] = &[
     "300",
 ];
 
-/// Payloads of DUMP are compared, and every compressor chooses for itself; stock's begins with whatever is on the stack.
-const PLAIN: &[&str] = &["--rdbcompression", "no"];
+/// For both. Payloads of DUMP are compared, and every compressor chooses for itself; stock's begins with whatever is on
+/// the stack. And stock may see only by its timer that somebody has waited long enough.
+const COMMON: &[&str] = &["--rdbcompression", "no", "--hz", "500"];
 
 /// Every write is logged, and the log read back at the end.
 const LOGGED: &[&str] = &["--appendonly", "yes", "--appendfsync", "no"];
@@ -86,8 +87,8 @@ pub fn run(seed: u64, commands: usize, resp: u8, thresholds: Thresholds) -> Coun
         Thresholds::Default => (&[], &[]),
         Thresholds::Low => (LOW_THRESHOLDS, known::BALAS_ONLY),
     };
-    let stock = Server::start(&process::stock(), &[shared, PLAIN].concat());
-    let balas = Server::start(&process::balas(), &[shared, PLAIN, own, LOGGED].concat());
+    let stock = Server::start(&process::stock(), &[shared, COMMON].concat());
+    let balas = Server::start(&process::balas(), &[shared, COMMON, own, LOGGED].concat());
     let mut pair = Pair {
         stock: stock.client(),
         balas: balas.client(),
