@@ -40,8 +40,14 @@ fn random_commands_on_small_collections_are_answered_alike_in_resp3() {
 }
 
 /// Data commands that are not among the random ones.
-const COMPARED_ELSEWHERE: &[(&str, &str)] =
-    &[("lolwut", "prints the server's version"), ("migrate", "needs a third server: tests/tests/cluster.rs")];
+const COMPARED_ELSEWHERE: &[(&str, &str)] = &[
+    ("function|delete", "libraries are no keys: tests/tests/scripting.rs"),
+    ("function|flush", "as above"),
+    ("function|load", "as above"),
+    ("function|restore", "as above"),
+    ("lolwut", "prints the server's version"),
+    ("migrate", "needs a third server: tests/tests/cluster.rs"),
+];
 
 /// Steps in which everything there is a template for comes up.
 const STEPS: usize = 300_000;
