@@ -61,11 +61,10 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
 /// * of small sorted sets, in which 7.0 keeps scores with seventeen digits, and which its SORT makes large.
 pub fn has_one_payload(stock: &Value, balas: &Value) -> bool {
     let kind = |reply: &Value| reply.text().and_then(|payload| payload.first().copied());
-    match (kind(stock), kind(balas)) {
-        (Some(rdb::SET), Some(rdb::SET)) | (Some(rdb::HASH), Some(rdb::HASH)) => false,
-        (Some(rdb::ZSET_2 | rdb::ZSET_LISTPACK), Some(rdb::ZSET_LISTPACK)) => false,
-        _ => true,
-    }
+    let kinds = (kind(stock), kind(balas));
+    let is_table = matches!(kinds, (Some(rdb::SET), Some(rdb::SET)) | (Some(rdb::HASH), Some(rdb::HASH)));
+    let is_zset = matches!(kinds, (Some(rdb::ZSET_2 | rdb::ZSET_LISTPACK), Some(rdb::ZSET_LISTPACK)));
+    !is_table && !is_zset
 }
 
 /// Whether stock's SORT has made a sorted set large that is small here.

@@ -173,7 +173,8 @@ fn stream(mut stream: StreamValue, limits: &Limits) {
     }
     for (_, group) in stream.groups() {
         let pending = group.pending_in(StreamId::MIN..=StreamId::MAX);
-        assert_eq!(pending.map(|(_, pending)| group.owner(pending).len()).count(), group.pending_len());
+        let owners: Vec<&[u8]> = pending.map(|(_, pending)| group.owner(pending)).collect();
+        assert_eq!(owners.len(), group.pending_len());
         let _lag = stream.lag(group);
         let owned: usize = group.consumers().map(|consumer| consumer.pending_len()).sum();
         assert_eq!(owned, group.pending_len());
