@@ -774,6 +774,10 @@ fn waits_long(argv: &[Vec<u8>]) -> bool {
         b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => argv.len() - 1,
         b"BLMPOP" | b"BZMPOP" => 1,
         b"XREAD" | b"XREADGROUP" => return blocks_long(argv),
+        // Stock cuts the number of replicas down to 32 bits.
+        b"WAIT" => return argv.get(1).is_some_and(|replicas| replicas != b"0"),
+        // A time that was meant to be absolute: soon over.
+        b"RESTORE" => return argv.get(2).is_some_and(|ttl| ttl == b"1"),
         _ => return false,
     };
     let timeout = argv.get(at).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());
