@@ -63,7 +63,7 @@ fn every_form_is_read() {
         let hash = restored(&body).unwrap_or_else(|| panic!("type {} is refused", body[0]));
         assert_eq!(fields(&hash), expected(), "type {}", body[0]);
         assert_eq!(hash.encoding_name(), "listpackex");
-        let written = dump(ValueRef::Object(&Object::Hash(hash)));
+        let written = dump(ValueRef::Object(&Object::Hash(hash)), true);
         assert_eq!(written[0], 24);
         assert_eq!(fields(&restored(&written[..written.len() - 10]).unwrap()), expected());
     }
@@ -75,7 +75,7 @@ fn a_hash_without_times_is_dumped_as_ever() {
     hash.set(b"a", b"1", &Limits::default());
     hash.expire_at(b"a", 5);
     hash.persist(b"a");
-    let written = dump(ValueRef::Object(&Object::Hash(hash)));
+    let written = dump(ValueRef::Object(&Object::Hash(hash)), true);
     assert_eq!((written[0], &written[written.len() - 10..][..2]), (16, &[10, 0][..]));
 }
 
@@ -109,7 +109,7 @@ fn spoiled_payloads_do_no_harm() {
             hash.expire_at(name.as_bytes(), 1_700_000_000_000 + n as i64);
         }
     }
-    let written = dump(ValueRef::Object(&Object::Hash(hash)));
+    let written = dump(ValueRef::Object(&Object::Hash(hash)), true);
     let body = &written[..written.len() - 10];
     let packed = listpack(&[&[25][..], &[0; 8]].concat(), &["a", "1", "1000", "b", "2", "0"]);
     for _ in 0..20_000 {

@@ -109,7 +109,7 @@ fn use_all(file: &[u8], story: &str) -> usize {
             Ok(Event::Entry(entry)) => {
                 let entry = entry.value.into_entry(&entry.key, entry.expire_at_ms);
                 let said = content(entry.value());
-                let again = restore(&dump(entry.value()), &options.limits);
+                let again = restore(&dump(entry.value(), true), &options.limits);
                 let again = again.unwrap_or_else(|error| panic!("{story}: {entry:?}: {error:?}"));
                 assert_eq!(content(again.into_entry(b"", None).value()), said, "{story}");
                 count += 1;

@@ -184,14 +184,14 @@ proptest! {
 
     #[test]
     fn dumps_are_restored((entry, limits) in value()) {
-        let payload = dump(entry.value());
+        let payload = dump(entry.value(), true);
         let back = restore(&payload, &limits).unwrap().into_entry(b"k", None);
         prop_assert_eq!(content(back.value()), content(entry.value()));
     }
 
     #[test]
     fn a_damaged_dump_is_refused_or_sound((entry, limits) in value(), at in any::<prop::sample::Index>(), with in 1u8..) {
-        let mut payload = dump(entry.value());
+        let mut payload = dump(entry.value(), true);
         let at = at.index(payload.len());
         payload[at] ^= with;
         prop_assert!(matches!(restore(&payload, &limits), Err(RestoreError::Footer)));
@@ -203,7 +203,7 @@ proptest! {
             // Whatever was accepted can be used.
             let back = value.into_entry(b"k", None);
             content(back.value());
-            prop_assert!(restore(&dump(back.value()), &limits).is_ok());
+            prop_assert!(restore(&dump(back.value(), true), &limits).is_ok());
         }
     }
 

@@ -169,7 +169,7 @@ fn stock_restores_our_dumps_and_makes_the_same_ones() {
     let Some(mut stock) = Stock::start("dumps", &["--rdbcompression", "no"]) else { return };
     for (entry, command) in our_entries().iter().zip(samples()) {
         use keyspace::table::Item;
-        let payload = dump(entry.value());
+        let payload = dump(entry.value(), true);
         let reply = stock.command(&[b"RESTORE", entry.key(), b"0", &payload]);
         assert!(reply.is_ok(), "{}: {reply:?}", command[1]);
         let theirs = stock.command(&[b"DUMP", entry.key()]).into_bulk().unwrap();
@@ -199,7 +199,7 @@ fn streams_go_to_stock_and_back() {
     }
     let theirs = stock.command(&["DUMP", "s"]).into_bulk().unwrap();
     let value = restore(&theirs, &Limits::default()).unwrap().into_entry(b"s", None);
-    let ours = dump(value.value());
+    let ours = dump(value.value(), true);
     assert!(stock.command(&[b"RESTORE", &b"copy"[..], b"0", &ours]).is_ok());
     for question in ["XPENDING {} g - + 100", "XINFO GROUPS {}", "XRANGE {} - +"] {
         let mut ask = |key| {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub fn run(server: &Arc<Server>) {
     let (mut expiry, mut field_expiry) = (ExpireCycle::default(), FieldCycle::default());
     let stats = server.stats.thread();
-    let mut second = 0;
+    let (mut own_expiry, mut second) = (None, 0);
     loop {
         let settings = server.settings();
         let period = Duration::from_millis(1000 / settings.hz);
@@ -42,6 +42,11 @@ pub fn run(server: &Arc<Server>) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
             expire_fields(server, &mut field_expiry, now_ms, period / 4);
         }
+        if server.replication.is_replica() {
+            stats.expired.add(crate::own_expiry::expire(server, &mut own_expiry, now_ms));
+        } else if own_expiry.take().is_some() || server.own_expiries.len() > 0 {
+            server.own_expiries.forget();
+        }
     }
 }
 
@@ -50,12 +55,16 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
     /// Entries looked at under one lock.
     const STEP: usize = 20;
     let _no_world_at_rest = server.gate.enter_background();
-    let (started, notify) = (clock::monotonic(), server.settings().notify);
+    let settings = server.settings();
+    let (started, notify, lazy) = (clock::monotonic(), settings.notify, settings.lazyfree_expire);
     let mut removed = 0;
     let (mut met, mut expired) = (0, 0);
     loop {
         let step = cycle.step(&server.keyspace, now_ms, STEP, |slot, key| {
-            slot.remove(key);
+            let entry = slot.remove(key);
+            if lazy {
+                entry.into_iter().for_each(crate::lazyfree::drop_entry);
+            }
             removed += 1;
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
@@ -64,7 +73,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             crate::notify::publish(server, notify, Classes::EXPIRED, slot.db_index(), "expired", key);
             if server.log.is_active() {
                 let mut del = Vec::with_capacity(key.len() + 32);
-                write_command(&mut del, [&b"DEL"[..], key].into_iter());
+                write_command(&mut del, [crate::lazyfree::deletion(lazy), key].into_iter());
                 server.log.append(slot.db_index(), slot.db_index(), &del);
             }
         });

@@ -120,13 +120,17 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
         server.watches.touch(side, key);
         crate::blocking::tell(server, side, db, key);
     }
+    let settings = server.settings();
+    let lazy = settings.lazyfree_eviction;
     if server.log.is_active() && !server.replication.is_replica() {
         let mut del = Vec::with_capacity(key.len() + 32);
-        protocol::reply::write_command(&mut del, [&b"DEL"[..], key].into_iter());
+        protocol::reply::write_command(&mut del, [crate::lazyfree::deletion(lazy), key].into_iter());
         server.log.append(db, db, &del);
     }
-    crate::notify::publish(server, server.settings().notify, Classes::EVICTED, db, "evicted", key);
+    crate::notify::publish(server, settings.notify, Classes::EVICTED, db, "evicted", key);
     drop(slot);
-    drop(entry);
+    if lazy {
+        crate::lazyfree::drop_entry(entry);
+    }
     server.eviction.evicted.fetch_add(1, Ordering::Relaxed);
 }

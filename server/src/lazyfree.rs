@@ -38,6 +38,16 @@ pub fn freed_objects() -> u64 {
     FREED.load(Ordering::Relaxed)
 }
 
+/// The command that stands in the log for a deletion, by what the `lazyfree-lazy-*` directive says that applies.
+pub fn deletion(lazy: bool) -> &'static [u8] {
+    if lazy { b"UNLINK" } else { b"DEL" }
+}
+
+/// Sets `lazyfreed_objects` back.
+pub fn reset() {
+    FREED.store(0, Ordering::Relaxed);
+}
+
 /// Drops an entry; its value elsewhere if that is much work.
 pub fn drop_entry(entry: Entry) {
     if let Some(object) = entry.into_object() {

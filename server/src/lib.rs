@@ -19,6 +19,7 @@ pub mod log;
 mod memory;
 mod net;
 mod notify;
+mod own_expiry;
 mod persist;
 pub mod process;
 mod pubsub;

@@ -44,6 +44,7 @@ pub struct Server {
     pub started_ms: i64,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
+    pub own_expiries: crate::own_expiry::OwnExpiries,
     /// 0, or until when writes wait.
     pub writes_paused_until_ms: AtomicI64,
     /// CLIENT PAUSE.
@@ -79,6 +80,7 @@ impl Server {
             run_id,
             started_ms: now_ms,
             active_expire: AtomicBool::new(true),
+            own_expiries: Default::default(),
             writes_paused_until_ms: AtomicI64::new(0),
             pause: Default::default(),
             snapshots: Default::default(),

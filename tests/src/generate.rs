@@ -42,6 +42,11 @@ const STRINGS: Family = Family {
         ("GETEX <key> [ EX <seconds> ] [ PERSIST ]", EXACT),
         ("SETNX <key> <string>", EXACT),
         ("SETEX <key> <seconds> <string>", EXACT),
+        ("PSETEX <key> <ms> <string>", EXACT),
+        ("SET <key> <string> EXAT 5000000000 [ GET ]", EXACT),
+        ("SET <key> <string> PXAT 5000000000000", EXACT),
+        ("GETEX <key> EXAT <second>", EXACT),
+        ("GETEX <key> PXAT <moment>", EXACT),
         ("APPEND <key> <string>", EXACT),
         ("STRLEN <key>", EXACT),
         ("INCR|DECR <key>", EXACT),
@@ -232,6 +237,9 @@ const STREAMS: Family = Family {
         ("XINFO STREAM <key> [ FULL ] [ COUNT <int> ]", STREAM),
         ("XINFO GROUPS <key>", STREAM),
         ("XINFO CONSUMERS <key> <group>", STREAM),
+        ("XREAD [ COUNT <count> ] BLOCK 1 STREAMS <key> <id>|$", EXACT),
+        ("XREADGROUP GROUP <group> <consumer> BLOCK 1 STREAMS <key> >", EXACT),
+        ("XINFO|XGROUP HELP", Compare::Kind),
     ],
 };
 
@@ -351,6 +359,15 @@ const KEYS: Family = Family {
         ("UNWATCH", EXACT),
         ("OBJECT ENCODING|REFCOUNT|FREQ <any>", EXACT),
         ("OBJECT IDLETIME <any>", Compare::Kind),
+        ("OBJECT HELP", Compare::Kind),
+        ("DUMP <any>", Compare::Payload),
+        ("DUMP <any>", Compare::Payload),
+        ("RESTORE|RESTORE-ASKING <any> 0|<ms> <payload> [ REPLACE ]", EXACT),
+        ("RESTORE <any> 0 <payload> REPLACE", EXACT),
+        ("RESTORE <any> <moment> <payload> ABSTTL [ REPLACE ] [ IDLETIME|FREQ <count> ]", EXACT),
+        ("MEMORY USAGE <any> [ SAMPLES <count> ]", Compare::Kind),
+        ("WAIT 0 <count>", EXACT),
+        ("PUBLISH|SPUBLISH <element> <string>", EXACT),
     ],
 };
 
@@ -402,16 +419,52 @@ pub struct Generator {
     numkeys: usize,
     /// The time of the newest ID of an entry.
     newest_ms: u64,
+    /// Whether SORT stores lists.
+    sorts_into_lists: bool,
+    /// Replies of DUMP.
+    payloads: Vec<Vec<u8>>,
 }
+
+/// Payloads kept for RESTORE.
+const PAYLOADS: usize = 40;
 
 impl Generator {
     pub fn new(seed: u64) -> Generator {
-        Generator { rng: fastrand::Rng::with_seed(seed), letter: 'k', numkeys: 0, newest_ms: 1_000 }
+        let rng = fastrand::Rng::with_seed(seed);
+        Generator {
+            rng,
+            letter: 'k',
+            numkeys: 0,
+            newest_ms: 1_000,
+            sorts_into_lists: true,
+            payloads: Vec::new(),
+        }
+    }
+
+    /// Without SORT … STORE: stock 7.0 cuts what that stores into nodes of 8 KB, whatever the directive says.
+    pub fn without_sorted_lists(mut self) -> Generator {
+        self.sorts_into_lists = false;
+        self
+    }
+
+    /// What DUMP has said, for RESTORE.
+    pub fn keep_payload(&mut self, payload: &[u8]) {
+        if self.payloads.len() < PAYLOADS {
+            return self.payloads.push(payload.to_vec());
+        }
+        let at = self.rng.usize(..PAYLOADS);
+        self.payloads[at] = payload.to_vec();
     }
 
     /// Whether a word is one of our keys.
     pub fn is_key(word: &[u8]) -> bool {
         matches!(word, [letter, b'0'..=b'9'] if LETTERS.contains(*letter as char) || *letter == b'x')
+    }
+
+    /// One of our keys, of any type.
+    pub fn any_key(rng: &mut fastrand::Rng) -> String {
+        let letters: Vec<char> = LETTERS.chars().collect();
+        format!("{}{}", letters[rng.usize(..letters.len())], rng.usize(..KEYS_PER_LETTER))
     }
 
     pub fn step(&mut self) -> Step {
@@ -422,7 +475,10 @@ impl Generator {
             _ => self.pick(&FAMILIES),
         };
         self.letter = family.letter;
-        let (template, compare) = self.pick(family.templates);
+        let (mut template, mut compare) = self.pick(family.templates);
+        while !self.sorts_into_lists && template.starts_with("SORT") && template.contains("STORE") {
+            (template, compare) = self.pick(family.templates);
+        }
         let mut argv = Vec::new();
         let words: Vec<&str> = template.split(' ').collect();
         self.expand(&words, &mut argv);
@@ -490,6 +546,10 @@ impl Generator {
     /// Appends what a vocabulary gives.
     fn draw(&mut self, name: &str, argv: &mut Vec<Vec<u8>>) {
         let word = match name {
+            "payload" => {
+                let payload = self.payload();
+                return argv.push(payload);
+            }
             // One in ten is of another type.
             "key" if self.rng.u32(..10) > 0 => self.key(self.letter),
             "key" | "any" => {
@@ -623,6 +683,20 @@ impl Generator {
         argv.extend([longitude, latitude].map(|degrees| format!("{degrees}").into_bytes()));
     }
 
+    /// What DUMP has said, damaged now and then.
+    fn payload(&mut self) -> Vec<u8> {
+        if self.payloads.is_empty() {
+            return b"\x00\x03abc".to_vec();
+        }
+        let at = self.rng.usize(..self.payloads.len());
+        let mut payload = self.payloads[at].clone();
+        if self.rng.u32(..10) == 0 {
+            let at = self.rng.usize(..payload.len());
+            payload[at] ^= 1 << self.rng.u32(..8);
+        }
+        payload
+    }
+
     fn key(&mut self, letter: char) -> String {
         format!("{letter}{}", self.rng.usize(..KEYS_PER_LETTER))
     }
@@ -688,11 +762,22 @@ impl Generator {
     }
 }
 
+/// Whether what is behind BLOCK is not a few milliseconds. Beyond all time stock 7.0 does not wait at all.
+fn blocks_long(argv: &[Vec<u8>]) -> bool {
+    let mut behind = argv.iter().skip_while(|word| !word.eq_ignore_ascii_case(b"BLOCK")).skip(1);
+    behind.next().is_some_and(|ms| ms != b"1")
+}
+
 /// Whether a command waits for ever, or longer than tests do.
 fn waits_long(argv: &[Vec<u8>]) -> bool {
     let at = match argv[0].to_ascii_uppercase().as_slice() {
         b"BLPOP" | b"BRPOP" | b"BLMOVE" | b"BRPOPLPUSH" | b"BZPOPMIN" | b"BZPOPMAX" => argv.len() - 1,
         b"BLMPOP" | b"BZMPOP" => 1,
+        b"XREAD" | b"XREADGROUP" => return blocks_long(argv),
+        // Stock cuts the number of replicas down to 32 bits.
+        b"WAIT" => return argv.get(1).is_some_and(|replicas| replicas != b"0"),
+        // A time that was meant to be absolute: soon over.
+        b"RESTORE" => return argv.get(2).is_some_and(|ttl| ttl == b"1"),
         _ => return false,
     };
     let timeout = argv.get(at).and_then(|text| std::str::from_utf8(text).ok()?.parse::<f64>().ok());

@@ -17,8 +17,10 @@
 //! |---|---|
 //! | `BALAS_BIN` | the server to test; otherwise it is built |
 //! | `REDIS_BIN` | stock's server; otherwise `redis-server` of the path |
-//! | `BALAS_DIFF_COMMANDS` | commands per run |
-//! | `BALAS_DIFF_SEED` | the seed of the first run |
+//! | `BALAS_DIFF_COMMANDS` | commands of the four differential runs together, 100,000 by default |
+//! | `BALAS_DIFF_SEED` | which other seeds the runs have |
+//! | `BALAS_FUZZ_INPUTS`, `BALAS_FUZZ_SEED` | inputs of each entry of the fuzzers, and where they begin |
+//! | `BALAS_PYTHON` | a Python with redis-py |
 //! | `BALAS_WATCH_SECONDS` | how long a mixed cluster is watched for stability |
 
 pub mod cluster;
@@ -29,6 +31,7 @@ pub mod compare;
 pub mod differential;
 pub mod generate;
 pub mod known;
+pub mod mutate;
 pub mod process;
 pub mod resp;
 pub mod scenario;

@@ -49,12 +49,16 @@ impl Server {
                 return;
             }
             if let Ok(Some(status)) = self.child.try_wait() {
-                let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-                panic!("the server ended with {status}:\n{log}");
+                panic!("the server ended with {status}:\n{}", self.log());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         panic!("the server does not answer");
+    }
+
+    /// What the server has written to its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
     }
 
     pub fn client(&self) -> Client {

@@ -70,12 +70,15 @@ impl Client {
     }
 
     pub fn send<T: AsRef<[u8]>>(&mut self, argv: &[T]) -> io::Result<()> {
-        let mut out = format!("*{}\r\n", argv.len()).into_bytes();
-        for arg in argv {
-            out.extend_from_slice(format!("${}\r\n", arg.as_ref().len()).as_bytes());
-            out.extend_from_slice(arg.as_ref());
-            out.extend_from_slice(b"\r\n");
-        }
+        let mut out = Vec::new();
+        encode(argv, &mut out);
+        self.stream.get_mut().write_all(&out)
+    }
+
+    /// Sends commands in one piece, as a pipeline.
+    pub fn send_all<T: AsRef<[u8]>>(&mut self, commands: &[&Vec<T>]) -> io::Result<()> {
+        let mut out = Vec::new();
+        commands.iter().for_each(|argv| encode(argv, &mut out));
         self.stream.get_mut().write_all(&out)
     }
 
@@ -108,5 +111,14 @@ impl Client {
     pub fn call<T: AsRef<[u8]>>(&mut self, argv: &[T]) -> io::Result<Value> {
         self.send(argv)?;
         self.receive()
+    }
+}
+
+fn encode<T: AsRef<[u8]>>(argv: &[T], out: &mut Vec<u8>) {
+    out.extend_from_slice(format!("*{}\r\n", argv.len()).as_bytes());
+    for arg in argv {
+        out.extend_from_slice(format!("${}\r\n", arg.as_ref().len()).as_bytes());
+        out.extend_from_slice(arg.as_ref());
+        out.extend_from_slice(b"\r\n");
     }
 }

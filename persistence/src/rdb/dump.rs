@@ -11,12 +11,12 @@ use super::input::Input;
 use crate::crc64::crc64;
 
 /// Serializes a value in the oldest version that carries it, so that the oldest peer can read it.
-pub fn dump(value: ValueRef<'_>) -> Vec<u8> {
+pub fn dump(value: ValueRef<'_>, compress: bool) -> Vec<u8> {
     let version = match value {
         ValueRef::Object(Object::Hash(hash)) if hash.expires() => RdbVersion::V12,
         _ => RdbVersion::V10,
     };
-    let encoder = Encoder::new(EncodeOptions { version, ..EncodeOptions::default() });
+    let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
     let size_hint = match value {
         ValueRef::Int(_) => 0,
         ValueRef::Bytes(bytes) => bytes.len(),

@@ -84,10 +84,11 @@ fn delete_slot(server: &Server, slot: Slot) {
     }
     let table = guard.take();
     if server.log.is_active() && !server.replication.is_replica() {
+        let lazy = server.settings().lazyfree_server_del;
         let mut dels = Vec::new();
         for entry in table.iter() {
             use keyspace::table::Item;
-            write_command(&mut dels, [&b"DEL"[..], entry.key()].into_iter());
+            write_command(&mut dels, [crate::lazyfree::deletion(lazy), entry.key()].into_iter());
         }
         if !dels.is_empty() {
             server.log.append(0, 0, &dels);

@@ -203,10 +203,12 @@ const DUMP_FOOTER_BYTES: usize = 10;
 
 fn object(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (now_ms, fill) = (cx.now_ms, cx.settings.limits.list_max_listpack_size);
+    let compress = cx.settings.rdb_compression;
     let entry = entry(cx, args.bytes()?)?;
     // As in an RDB file: without the type before it, and what DUMP puts behind it.
-    let length =
-        persistence::rdb::dump(entry.value()).len().saturating_sub(DUMP_TYPE_BYTES + DUMP_FOOTER_BYTES);
+    let length = persistence::rdb::dump(entry.value(), compress)
+        .len()
+        .saturating_sub(DUMP_TYPE_BYTES + DUMP_FOOTER_BYTES);
     let extra = match entry.value() {
         ValueRef::Object(Object::List(list)) if list.encoding_name() == "quicklist" => format!(
             " ql_nodes:1 ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{}",

@@ -3,7 +3,7 @@
 use super::prelude::*;
 use keyspace::access;
 use keyspace::table::Item;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use persistence::rdb::{RestoreError, dump, restore};
 use protocol::number::parse_i64;
 use protocol::reply::write_command;
@@ -18,7 +18,8 @@ const CACHED_FOR: Duration = Duration::from_secs(10);
 const REPLY_LINE_MAX: usize = 64 * 1024;
 
 fn dump_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let payload = cx.keys.get(args.key()?).map(|entry| dump(entry.value()));
+    let compress = cx.settings.rdb_compression;
+    let payload = cx.keys.get(args.key()?).map(|entry| dump(entry.value(), compress));
     cx.reply.bulk_or_null(payload.as_deref());
     Ok(())
 }
@@ -40,12 +41,16 @@ impl RestoreOptions {
             } else if args.flag("ABSTTL") {
                 o.absolute = true;
             } else if args.left() > 1 && o.freq.is_none() && args.flag("IDLETIME") {
-                let range = 0..=i64::from(u32::MAX);
-                let n = args.i64_in(range, ReplyError::fixed("ERR Invalid IDLETIME value, must be >= 0"))?;
-                o.idle_s = Some(n as u32);
+                let n = args.i64()?;
+                if n < 0 {
+                    return Err(ReplyError::fixed("ERR Invalid IDLETIME value, must be >= 0"));
+                }
+                o.idle_s = Some(u32::try_from(n).unwrap_or(u32::MAX));
             } else if args.left() > 1 && o.idle_s.is_none() && args.flag("FREQ") {
-                let error = ReplyError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255");
-                o.freq = Some(args.i64_in(0..=255, error)? as u8);
+                let n = u8::try_from(args.i64()?);
+                o.freq = Some(
+                    n.map_err(|_| ReplyError::fixed("ERR Invalid FREQ value, must be >= 0 and <= 255"))?,
+                );
             } else {
                 return Err(ReplyError::SYNTAX);
             }
@@ -71,13 +76,15 @@ fn restore_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let at_ms = match ttl_ms {
         0 => None,
         ttl_ms if o.absolute => Some(ttl_ms),
-        ttl_ms => Some(cx.now_ms.saturating_add(ttl_ms)),
+        // Beyond all time is before it, as in stock.
+        ttl_ms => Some(cx.now_ms.wrapping_add(ttl_ms)),
     };
     let existed = cx.keys.remove(key).is_some();
     if at_ms.is_some_and(|at_ms| at_ms <= cx.now_ms) && !cx.batch.role_is_replica && !cx.session.is_obeyed() {
         // Born dead: what is left is the removal of the old one.
         if existed {
-            cx.keys.effects.rewrite(cx.session.db, &[b"DEL", key]);
+            let word = crate::lazyfree::deletion(cx.settings.lazyfree_server_del);
+            cx.keys.effects.rewrite(cx.session.db, &[word, key]);
             cx.keys.changed(key, Classes::GENERIC, "del");
         }
         cx.reply.ok();
@@ -90,8 +97,13 @@ fn restore_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         _ => cx.keys.rules.access.created(),
     });
     cx.keys.insert_entry(cx.session.db, entry);
-    let at = at_ms.unwrap_or(0).to_string();
-    cx.keys.effects.rewrite(cx.session.db, &[b"RESTORE", key, at.as_bytes(), payload, b"REPLACE", b"ABSTTL"]);
+    if let Some(at_ms) = at_ms.filter(|_| !o.absolute) {
+        let at = at_ms.to_string();
+        let mut words: Vec<&[u8]> = args.argv().iter().collect();
+        words[2] = at.as_bytes();
+        words.push(b"ABSTTL");
+        cx.keys.effects.rewrite(cx.session.db, &words);
+    }
     cx.keys.changed(key, Classes::GENERIC, "restore");
     cx.reply.ok();
     Ok(())
@@ -105,9 +117,18 @@ pub struct MigrateCache {
 
 impl MigrateCache {
     fn take(&self, name: &str, now: Instant) -> Option<Target> {
+        self.fresh(now).remove(name).map(|(target, _)| target)
+    }
+
+    /// How many connections are kept.
+    pub fn len(&self, now: Instant) -> usize {
+        self.fresh(now).len()
+    }
+
+    fn fresh(&self, now: Instant) -> MutexGuard<'_, HashMap<String, (Target, Instant)>> {
         let mut idle = self.idle.lock();
         idle.retain(|_, (_, since)| now.duration_since(*since) < CACHED_FOR);
-        idle.remove(name).map(|(target, _)| target)
+        idle
     }
 
     fn put(&self, name: String, target: Target, now: Instant) {
@@ -205,7 +226,7 @@ impl<'a> Migration<'a> {
         for &key in &self.keys {
             let Some(entry) = cx.keys.peek(key) else { continue };
             let ttl_ms = entry.expire_at_ms().map_or(0, |at_ms| (at_ms - now_ms).max(1));
-            let payload = dump(entry.value());
+            let payload = dump(entry.value(), cx.settings.rdb_compression);
             let ttl = ttl_ms.to_string();
             let mut words = vec![verb, entry.key(), ttl.as_bytes(), &payload];
             if self.replace {

@@ -144,7 +144,8 @@ fn spop_many(cx: &mut Cx<'_>, key: &[u8], count: usize) -> Done {
         cx.keys.effects.dirty += len as u64 - 1;
         cx.keys.event(Classes::SET, "spop", key);
         delete(cx, key);
-        cx.keys.effects.rewrite(db, &[b"DEL", key]);
+        let word = crate::lazyfree::deletion(cx.settings.lazyfree_server_del);
+        cx.keys.effects.rewrite(db, &[word, key]);
         return Ok(());
     }
     let popped = set.pop_many(count, &mut rng, &cx.settings.limits);

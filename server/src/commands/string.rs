@@ -144,8 +144,10 @@ fn set_with_options(cx: &mut Cx<'_>, args: &mut Args<'_>, key: &[u8], value: &[u
     if let Some(at_ms) = at_ms {
         cx.keys.event(Classes::GENERIC, "expire", key);
         // Absolute, so that it means the same whenever it is read back.
-        let at = at_ms.to_string();
-        cx.keys.effects.rewrite(cx.session.db, &[b"SET", key, value, b"PXAT", at.as_bytes()]);
+        if !matches!(o.expiry, Some((ExpiryUnit::PxAt, _))) {
+            let at = at_ms.to_string();
+            cx.keys.effects.rewrite(cx.session.db, &[b"SET", key, value, b"PXAT", at.as_bytes()]);
+        }
     } else if o.get {
         // Its replies are of no use in the log.
         let words: &[&[u8]] =
@@ -246,7 +248,8 @@ fn getex(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         Expiry::At(at_ms) if at_ms <= cx.now_ms && !cx.batch.role_is_replica => {
             cx.keys.remove(key);
-            cx.keys.effects.rewrite(db, &[b"DEL", key]);
+            let word = crate::lazyfree::deletion(cx.settings.lazyfree_expire);
+            cx.keys.effects.rewrite(db, &[word, key]);
             cx.keys.changed(key, Classes::GENERIC, "del");
         }
         Expiry::At(at_ms) => {

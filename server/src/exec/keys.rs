@@ -198,9 +198,13 @@ impl<'a> Keys<'a> {
     fn remove_expired(&mut self, key: &[u8]) {
         let slot = self.slot(key);
         slot.ensure_saved();
-        slot.remove(key);
+        let entry = slot.remove(key);
         self.expired += 1;
-        self.effects.also(self.db, &[b"DEL", key]);
+        let lazy = self.server.settings().lazyfree_expire;
+        if lazy {
+            entry.into_iter().for_each(crate::lazyfree::drop_entry);
+        }
+        self.effects.also(self.db, &[crate::lazyfree::deletion(lazy), key]);
         self.signal(key);
         self.event(Classes::EXPIRED, "expired", key);
     }
@@ -250,6 +254,18 @@ impl<'a> Keys<'a> {
             Some(_) => self.view.as_ref(),
             None => self.held(key),
         }
+    }
+
+    /// Whether a key is there that a walk has met, which holds no slot: if the key's time has come, its end is logged
+    /// before its slot is let go. At rest nobody else can write to it, and a transaction stays one unit.
+    pub fn meet(&mut self, key: &[u8]) -> Result<bool, SlotBusy> {
+        self.lock_one(Slot::of(key))?;
+        let is_present = self.settle(key) && self.slot(key).get(key).is_some();
+        if !self.at_rest {
+            self.effects.append_to(&self.server.log);
+        }
+        self.unlock();
+        Ok(is_present)
     }
 
     /// Looks a key up to read it: counts a hit or a miss and notes the access.
@@ -392,6 +408,9 @@ impl<'a> Keys<'a> {
     /// Puts a value at `key`, in place of any other, with this expiry or none.
     #[inline]
     pub fn insert(&mut self, key: &[u8], value: NewValue<'_>, expire_at_ms: Option<i64>) {
+        if expire_at_ms.is_some() {
+            self.note_own_expiry(self.db, key);
+        }
         let access = self.rules.access;
         let (mut entry, is_new) = self.slot(key).upsert(key, value, expire_at_ms);
         entry.set_access(access.created());
@@ -403,6 +422,9 @@ impl<'a> Keys<'a> {
     /// Puts an entry made elsewhere in place of any other under its key.
     pub fn insert_entry(&mut self, db: usize, entry: Entry) {
         let key: Box<[u8]> = entry.key().into();
+        if entry.expire_at_ms().is_some() {
+            self.note_own_expiry(db, &key);
+        }
         self.slot_in(db, &key).insert_entry(entry);
     }
 
@@ -415,7 +437,18 @@ impl<'a> Keys<'a> {
     }
 
     pub fn set_expire(&mut self, key: &[u8], at_ms: Option<i64>) -> bool {
+        if at_ms.is_some() {
+            self.note_own_expiry(self.db, key);
+        }
         self.slot(key).set_expire(key, at_ms)
+    }
+
+    /// The master of a replica does not know what the replica's own clients have given a time.
+    #[inline]
+    fn note_own_expiry(&self, db: usize, key: &[u8]) {
+        if !self.rules.removes_expired && !self.rules.ignores_expiry {
+            self.server.own_expiries.note(db, key);
+        }
     }
 
     /// Whether a key exists in another database.

@@ -36,7 +36,9 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("pubsub_channels", pubsub.count(Space::Channels));
     text.field("pubsub_patterns", pubsub.count(Space::Patterns));
     text.field("pubsubshard_channels", pubsub.count(Space::Shard));
-    text.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
+    text.zeros(&["latest_fork_usec", "total_forks"]);
+    text.field("migrate_cached_sockets", cx.server.migrate_cache.len(crate::clock::monotonic()));
+    text.field("slave_expires_tracked_keys", cx.server.own_expiries.len());
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
     text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);

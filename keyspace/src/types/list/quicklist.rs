@@ -162,10 +162,11 @@ impl Node {
     }
 
     fn may_merge_with(&self, other: &Node, limits: &Limits) -> bool {
+        if self.pack().is_none() || other.pack().is_none() {
+            return false;
+        }
         let bytes = self.byte_len() + other.byte_len() - EMPTY_PACK_BYTES;
-        self.pack().is_some()
-            && other.pack().is_some()
-            && !NodeLimit::of(limits).is_exceeded(bytes, self.len() + other.len())
+        !NodeLimit::of(limits).is_exceeded(bytes, self.len() + other.len())
     }
 
     /// Bytes the node takes on the heap.

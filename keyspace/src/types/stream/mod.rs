@@ -556,17 +556,33 @@ impl StreamValue {
 
     /// Builds a stream from stored nodes. Files of the oldest format (RDB type 15) know nothing but the last
     /// ID: for them the other marks are `None`. The number of entries is that of the nodes.
+    ///
+    /// Entries have to be as many as each node says, in order within and across nodes, and up to the last ID.
     pub fn from_nodes(
         nodes: impl IntoIterator<Item = (StreamId, Node)>,
         last_id: StreamId,
         marks: Option<StreamMarks>,
     ) -> Result<Self, Corrupt> {
         let mut stream = StreamValue::new();
+        let mut newest = None;
         for (master, node) in nodes {
-            stream.inner.marks.len += node.live();
-            if stream.inner.nodes.insert(master, node).is_some() {
+            let mut live = 0;
+            for entry in node.entries(master).filter(|entry| !entry.deleted) {
+                if newest >= Some(entry.id) || entry.id > last_id {
+                    return Err(Corrupt { offset: 0 });
+                }
+                newest = Some(entry.id);
+                live += 1;
+            }
+            if live != node.live() {
                 return Err(Corrupt { offset: 0 });
             }
+            stream.inner.marks.len += live;
+            let is_behind = stream.inner.nodes.last_key_value().is_none_or(|(&last, _)| last < master);
+            if !is_behind {
+                return Err(Corrupt { offset: 0 });
+            }
+            stream.inner.nodes.insert(master, node);
         }
         let len = stream.inner.marks.len;
         match marks {

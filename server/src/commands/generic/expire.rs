@@ -72,7 +72,8 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, in_seconds: bool, relative: 
     let db = cx.keys.db;
     if at_ms <= cx.now_ms && !cx.batch.role_is_replica && !cx.batch.loading {
         delete(cx, key);
-        cx.keys.effects.rewrite(db, &[b"DEL", key]);
+        let word = crate::lazyfree::deletion(cx.settings.lazyfree_expire);
+        cx.keys.effects.rewrite(db, &[word, key]);
     } else {
         cx.keys.set_expire(key, Some(at_ms));
         cx.keys.changed(key, Classes::GENERIC, "expire");

@@ -4,7 +4,7 @@
 use crate::commands::common::{ScanOptions, Scanned, reply_cursor, scan_cursor};
 use crate::commands::prelude::*;
 use keyspace::table::Item;
-use protocol::{Reply, Resp, Slot, glob};
+use protocol::{Reply, Resp, glob};
 
 pub fn keys(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let pattern = args.bytes()?;
@@ -32,7 +32,7 @@ pub fn scan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let cursor = scan_cursor(args)?;
     let options = ScanOptions::parse(args, Scanned::Keys)?;
     cx.keys.unlock();
-    let (mut found, mut items) = (Vec::new(), 0);
+    let (mut found, mut items, mut dead) = (Vec::new(), 0, Vec::new());
     let rules = cx.keys.rules;
     let Some(db) = cx.server.keyspace.db(cx.keys.db) else { return Err(ReplyError::INVALID_DB) };
     let next = options.run(cursor, |cursor, seen| {
@@ -41,13 +41,21 @@ pub fn scan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             let of_type = options
                 .type_name
                 .is_none_or(|name| name.eq_ignore_ascii_case(entry.type_of().name().as_bytes()));
-            let hidden = !rules.ignores_expiry && entry.is_expired(rules.now_ms);
-            if of_type && !hidden && options.admits(entry.key()) {
+            if !rules.ignores_expiry && entry.is_expired(rules.now_ms) {
+                if rules.removes_expired && options.admits(entry.key()) {
+                    dead.push(entry.key().to_vec());
+                }
+                return;
+            }
+            if of_type && options.admits(entry.key()) {
                 Reply::new(&mut found, Resp::V2).bulk(entry.key());
                 items += 1;
             }
         })
     });
+    for key in dead {
+        cx.keys.meet(&key).map_err(|_| cx.server.scripts.busy.refusal())?;
+    }
     reply_cursor(&mut cx.reply, next, items, &found);
     Ok(())
 }
@@ -66,9 +74,7 @@ pub fn randomkey(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             return Ok(());
         }
         if rules.removes_expired {
-            cx.keys.lock_one(Slot::of(&key)).map_err(|_| cx.server.scripts.busy.refusal())?;
-            cx.keys.exists(&key);
-            cx.keys.unlock();
+            cx.keys.meet(&key).map_err(|_| cx.server.scripts.busy.refusal())?;
         }
     }
     cx.reply.null();
