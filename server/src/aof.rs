@@ -10,7 +10,7 @@ use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::log;
 use crate::net::Mail;
 use crate::server::Server;
-use crate::snapshot::{self, Filler, Job, Shape, read_options};
+use crate::snapshot::{self, Filler, Job, Purpose, Shape, read_options};
 use crate::write_log::Cursor;
 use parking_lot::Mutex;
 use persistence::aof::{AofError, AofNames, AofReader, AofWriter, Plan, PlannedFile, Record, plan};
@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Aof {
     core: Mutex<Option<Core>>,
     pub rewriting: AtomicBool,
+    /// It has increments only, until the rewrite under way gives it its first base.
+    pub waits_for_base: AtomicBool,
     pub last_rewrite_ok: AtomicBool,
     pub rewrites: AtomicU64,
     /// Bytes of base and increments after the last rewrite, and now.
@@ -243,9 +245,14 @@ fn replay(
 
 /// Writes the log to the file. Runs until the process ends.
 pub fn run(server: &Arc<Server>) {
+    let stats = server.stats.thread();
     loop {
         let settings = server.settings();
+        let began = clock::monotonic();
         let step = server.aof.core.lock().as_mut().map(|core| core.step(server, &settings));
+        if step.is_some() {
+            stats.aof_nanos.add(began.elapsed().as_nanos() as u64);
+        }
         match step {
             Some(Step::Wrote) if settings.appendfsync == AppendFsync::Always => {}
             Some(Step::Wrote) => std::thread::sleep(PACE),
@@ -371,7 +378,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
     if !was_open {
         begin_waiting(server)?;
     }
-    let shape = Shape { version: RdbVersion::V11, is_aof_base: true };
+    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase };
     let begin = |_: &mut crate::gate::World<'_>| {
         let mut core = server.aof.core.lock();
         let core = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
@@ -393,6 +400,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
         return Err(error);
     }
     core_ref.writer.finish_rewrite(None)?;
+    server.aof.waits_for_base.store(false, Ordering::Relaxed);
     let settings = server.settings();
     let storage = Disk::new(&settings.dir);
     let names = names(&settings);
@@ -416,6 +424,7 @@ fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
     let found = plan(&storage, &names).map_err(|error| io::Error::other(error.to_string()))?;
     let writer = AofWriter::open_waiting(storage, names, found.manifest)?;
     let _world = server.gate.stop_world();
+    server.aof.waits_for_base.store(true, Ordering::Relaxed);
     start_writing(server, writer)
 }
 
@@ -424,6 +433,7 @@ pub fn switch(server: &Arc<Server>, on: bool) {
     if on {
         start_rewrite(server);
     } else if let Some(mut core) = server.aof.core.lock().take() {
+        server.aof.waits_for_base.store(false, Ordering::Relaxed);
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
     }

@@ -22,7 +22,7 @@ pub fn run(server: &Arc<Server>) {
         if server.switches.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
-        let now_ms = clock::now_ms();
+        let (began, now_ms) = (clock::monotonic(), clock::now_ms());
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
         if now_ms / 1000 != second {
@@ -42,6 +42,9 @@ pub fn run(server: &Arc<Server>) {
             stats.expired.add(expire(server, &mut expiry, now_ms, period / 4));
             expire_fields(server, &mut field_expiry, now_ms, period / 4);
         }
+        let took = began.elapsed();
+        stats.cron_nanos.add(took.as_nanos() as u64);
+        stats.cycles.end(&stats, took);
     }
 }
 

@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -64,9 +64,16 @@ pub struct SyncJob {
 #[derive(Default)]
 pub struct Snapshots {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
+    /// The save that runs is of no use any more.
+    save_cancelled: AtomicBool,
 }
 
 impl Snapshots {
+    /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
+    pub fn cancel_save(&self) {
+        self.save_cancelled.store(true, Ordering::Relaxed);
+    }
+
     pub fn submit(&self, job: Job) {
         if let Some(queue) = &*self.queue.lock() {
             // Fails only while the process ends.
@@ -95,6 +102,8 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
 /// Entries on their way into a snapshot.
 struct Collector {
     encoder: Encoder,
+    /// How many entries have come.
+    entries: AtomicU64,
     queue: Mutex<VecDeque<Chunk>>,
 }
 
@@ -116,7 +125,7 @@ enum Chunk {
 impl Collector {
     fn new(version: RdbVersion, compress: bool) -> Arc<Collector> {
         let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
-        Arc::new(Collector { encoder, queue: Mutex::default() })
+        Arc::new(Collector { encoder, entries: AtomicU64::new(0), queue: Mutex::default() })
     }
 
     /// Writes out what has been collected so far. `pace` is called between chunks.
@@ -151,6 +160,7 @@ impl SlotSaver for Collector {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
         for entry in entries {
+            self.entries.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
                 Some(object) => large.push(Chunk::Large {
                     db,
@@ -223,10 +233,64 @@ impl Pace {
     }
 }
 
+/// `rdb-key-save-delay`: makes saving slow, for tests of what happens meanwhile.
+struct Drag {
+    delay_micros: i64,
+    saved: u64,
+}
+
+impl Drag {
+    /// How long nobody looks whether there is still a reason to go on.
+    const STEP: Duration = Duration::from_millis(10);
+
+    fn new(server: &Server) -> Drag {
+        Drag { delay_micros: server.settings().rdb_key_save_delay_micros, saved: 0 }
+    }
+
+    /// Waits for what has been collected since. False when there is no reason to go on any more.
+    fn wait(&mut self, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
+        let saved = collector.entries.load(Ordering::Relaxed);
+        let new = saved - std::mem::replace(&mut self.saved, saved);
+        let micros = match self.delay_micros {
+            0 => 0,
+            delay if delay > 0 => new.saturating_mul(delay as u64),
+            every => new / every.unsigned_abs(),
+        };
+        let mut left = Duration::from_micros(micros);
+        while !left.is_zero() {
+            if !is_wanted() {
+                return false;
+            }
+            let step = left.min(Self::STEP);
+            std::thread::sleep(step);
+            left -= step;
+        }
+        is_wanted()
+    }
+}
+
 /// What a snapshot is to look like.
 pub struct Shape {
     pub version: RdbVersion,
-    pub is_aof_base: bool,
+    pub purpose: Purpose,
+}
+
+/// Whom a snapshot is for: without them there is no reason to go on with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Dump,
+    AofBase,
+    Replica(u64),
+}
+
+impl Purpose {
+    fn is_wanted(self, server: &Server) -> bool {
+        match self {
+            Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
+            Purpose::AofBase => true,
+            Purpose::Replica(client) => server.replication.has_replica(client),
+        }
+    }
 }
 
 /// Takes a snapshot into `out`. `begin` runs in the moment of the snapshot, with the world at rest.
@@ -252,8 +316,12 @@ pub fn take<W: Write, T>(
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
         let mut failed = None;
-        let mut pace = Pace::new(server);
+        let (mut pace, mut drag) = (Pace::new(server), Drag::new(server));
         server.keyspace.walk_snapshot(id, || {
+            if !drag.wait(&collector, || shape.purpose.is_wanted(server)) {
+                failed = Some(io::Error::new(io::ErrorKind::Interrupted, "nobody waits for it any more"));
+                return ControlFlow::Break(());
+            }
             match collector.drain(&mut writer, &mut db, || pace.keep(server)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -305,11 +373,11 @@ fn saved_by(server: &Server, shape: &Shape, at: StreamPlace) -> SavedBy {
         ctime_s: clock::now_ms() / 1000,
         used_memory_bytes: crate::memory::used_bytes(),
         replication: Some(replication),
-        is_aof_base: shape.is_aof_base,
+        is_aof_base: shape.purpose == Purpose::AofBase,
     }
 }
 
-const ON_DISK: Shape = Shape { version: RdbVersion::V11, is_aof_base: false };
+const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump };
 
 /// SAVE and the save at shutdown: the world is at rest, and stays so.
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
@@ -318,7 +386,9 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let collector = Collector::new(version, settings.rdb_compression);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
-    let result = write_atomically(&path, |file| {
+    server.snapshots.cancel_save();
+    let result = write_atomically(&path, &temporary_name(), |file| {
+        let mut drag = Drag::new(server);
         let mut writer = Writer::new(file, version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
         let libraries = server.scripts.libraries.current();
@@ -327,6 +397,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
                 collector.save(db.index(), slot, &mut db.lock(slot).iter());
+                drag.wait(&collector, || true);
                 collector.drain(&mut writer, &mut current, || ())?;
             }
         }
@@ -341,7 +412,9 @@ fn background_save(server: &Arc<Server>) {
     let settings = server.settings();
     let path = settings.dir.join(&settings.dbfilename);
     let mut changes = 0;
-    let result = write_atomically(&path, |file| {
+    server.snapshots.save_cancelled.store(false, Ordering::Relaxed);
+    let name = format!("temp-bgsave-{}.rdb", std::process::id());
+    let result = write_atomically(&path, &name, |file| {
         take(
             server,
             &ON_DISK,
@@ -353,8 +426,12 @@ fn background_save(server: &Arc<Server>) {
         )
         .map(|_| ())
     });
-    note_save(server, &result, changes);
+    let is_cancelled = server.snapshots.save_cancelled.load(Ordering::Relaxed);
+    if result.is_ok() || !is_cancelled {
+        note_save(server, &result, changes);
+    }
     match &result {
+        Err(_) if is_cancelled => log::notice("Background saving was ended: it has been overtaken"),
         Ok(()) => log::notice("Background saving terminated with success"),
         Err(error) => log::warning(&format!("Background saving error: {error}")),
     }
@@ -374,13 +451,19 @@ fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     }
 }
 
+/// The name of what SAVE and the save at shutdown write, until it is whole.
+pub fn temporary_name() -> String {
+    format!("temp-{}.rdb", std::process::id())
+}
+
 /// Writes a file under a temporary name, and gives it its own when all of it is on disk.
 pub fn write_atomically(
     path: &Path,
+    name: &str,
     write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary: PathBuf = dir.join(format!("temp-{}.rdb", std::process::id()));
+    let temporary: PathBuf = dir.join(name);
     let written = (|| {
         let mut file = io::BufWriter::with_capacity(256 * 1024, File::create(&temporary)?);
         write(&mut file)?;
@@ -406,7 +489,7 @@ fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
 fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
     let client = job.client;
     // A 7.0 replica reads version 10, and all later ones do too.
-    let shape = Shape { version: RdbVersion::V10, is_aof_base: false };
+    let shape = Shape { version: RdbVersion::V10, purpose: Purpose::Replica(client) };
     let begin = |world: &mut World<'_>| {
         server.log.set_active(true);
         server.log.forget_db();

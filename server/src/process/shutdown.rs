@@ -12,6 +12,7 @@ use crate::{clock, log};
 use parking_lot::{Condvar, Mutex};
 use protocol::{Reply, ReplyError, Resp};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often lagging replicas are looked at.
@@ -57,6 +58,8 @@ struct State {
     clients: Vec<u64>,
     under_way: bool,
     aborted: bool,
+    /// It was a signal that asked.
+    by_signal: bool,
 }
 
 /// Whether the process is on its way out.
@@ -74,6 +77,7 @@ impl Shutdown {
         if !again {
             state.asked = Some(how);
             state.aborted = false;
+            state.by_signal = client.is_none();
         }
         state.clients.extend(client);
         self.changed.notify_all();
@@ -84,6 +88,9 @@ impl Shutdown {
     pub fn abort(&self) -> bool {
         let mut state = self.state.lock();
         let pending = state.under_way || state.asked.is_some();
+        if pending {
+            log::notice("Shutdown manually aborted.");
+        }
         state.aborted = pending;
         state.asked = None;
         self.changed.notify_all();
@@ -117,6 +124,9 @@ impl Shutdown {
 pub fn run(server: &Arc<Server>) -> i32 {
     loop {
         let how = server.shutdown.wait();
+        if !cron_runs(server) {
+            continue;
+        }
         log::warning("User requested shutdown...");
         if !how.now && !replicas_caught_up(server) {
             log::warning("Shutdown was aborted while replicas were catching up.");
@@ -149,6 +159,19 @@ pub fn run(server: &Arc<Server>) -> i32 {
             }
         }
     }
+}
+
+/// Signals are looked at periodically, which DEBUG PAUSE-CRON keeps from happening. False when aborted meanwhile.
+fn cron_runs(server: &Server) -> bool {
+    let by_signal = server.shutdown.state.lock().by_signal;
+    while by_signal && server.switches.cron_paused.load(Ordering::Relaxed) {
+        if server.shutdown.is_aborted() {
+            server.shutdown.give_up();
+            return false;
+        }
+        std::thread::sleep(POLL);
+    }
+    true
 }
 
 /// Waits for replicas to have acknowledged the whole log, as long as `shutdown-timeout` says. False when aborted.

@@ -34,6 +34,7 @@ fn end(server: &Server, signal: i32) {
     let again = server.shutdown.ask(How::from_words(words), None);
     if again && signal == SIGINT {
         log::warning("You insist... exiting now.");
+        let _ = std::fs::remove_file(settings.dir.join(crate::snapshot::temporary_name()));
         std::process::exit(1);
     }
 }

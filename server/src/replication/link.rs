@@ -9,7 +9,7 @@ use crate::server::Server;
 use protocol::reply::write_command;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -117,7 +117,7 @@ impl Dial<'_> {
         let settings = self.server.settings();
         let timeout = Duration::from_secs(settings.repl_timeout_seconds.max(1));
         let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| fault("no address"))?;
-        let stream = TcpStream::connect_timeout(&address, timeout.min(Duration::from_secs(5)))?;
+        let stream = connect(address, &settings.bind_source_addr, timeout.min(Duration::from_secs(5)))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
@@ -393,6 +393,18 @@ impl Dial<'_> {
         server.post(0, Mail::Connection(conn));
         Ok(())
     }
+}
+
+/// Connects from the address `source` names, or from wherever the system likes when that is empty or cannot be used.
+fn connect(address: SocketAddr, source: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let Some(ip) = (!source.is_empty()).then(|| crate::net::bind_address(source)).transpose()? else {
+        return TcpStream::connect_timeout(&address, timeout);
+    };
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    socket.connect_timeout(&address.into(), timeout)?;
+    Ok(socket.into())
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -136,6 +136,10 @@ impl Replication {
             .count()
     }
 
+    pub fn has_replica(&self, client: u64) -> bool {
+        self.replicas.lock().contains_key(&client)
+    }
+
     /// Replicas in the order they came.
     pub fn replicas(&self) -> Vec<Replica> {
         self.replicas.lock().values().cloned().collect()
@@ -182,6 +186,7 @@ impl Replication {
         self.ever_synced.store(false, Ordering::Relaxed);
         self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
         log::set_role(log::Role::Replica);
+        self.role_changed(server);
         self.target_changed.notify_all();
         let link = target.link.take();
         self.kill(server, link.into_iter().chain(self.replica_ids()));
@@ -205,12 +210,18 @@ impl Replication {
         self.is_replica.store(false, Ordering::Relaxed);
         self.link_up.store(false, Ordering::Relaxed);
         log::set_role(log::Role::Master);
+        self.role_changed(server);
         self.shift_history(server);
         server.log.forget_db();
         self.target_changed.notify_all();
         let link = target.link.take();
         self.kill(server, link.into_iter().chain(self.replica_ids()));
         log::notice("MASTER MODE enabled");
+    }
+
+    fn role_changed(&self, server: &Server) {
+        // The log says so when it cannot be done; the role changes all the same.
+        let _ = crate::process::oom::adjust(&server.settings(), self.is_replica());
     }
 
     /// Gives the stream a new name, remembering the old one up to here.
