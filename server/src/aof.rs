@@ -37,6 +37,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Aof {
     core: Mutex<Option<Core>>,
     pub rewriting: AtomicBool,
+    /// The rewrite asked for has not begun: another snapshot is being taken.
+    scheduled: AtomicBool,
     /// It has increments only, until the rewrite under way gives it its first base.
     pub waits_for_base: AtomicBool,
     pub last_rewrite_ok: AtomicBool,
@@ -274,6 +276,20 @@ impl Aof {
         self.core.lock().as_ref().map_or_else(|| server.log.end(), |core| core.cursor.get())
     }
 
+    pub fn is_rewriting(&self) -> bool {
+        self.rewriting.load(Ordering::Relaxed) && !self.is_scheduled()
+    }
+
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduled.load(Ordering::Relaxed)
+    }
+
+    /// How far the log is on disk in a form that would be read at the next start; `None` where it is not kept.
+    pub fn durable_offset(&self, server: &Server) -> Option<u64> {
+        let kept = self.is_open() && !self.waits_for_base.load(Ordering::Relaxed);
+        kept.then(|| server.durable_offset())
+    }
+
     pub fn is_open(&self) -> bool {
         self.core.lock().is_some()
     }
@@ -346,13 +362,26 @@ impl Core {
     }
 }
 
-/// Starts a rewrite unless one is under way. Returns whether it did.
-pub fn start_rewrite(server: &Arc<Server>) -> bool {
+/// What came of the wish for a rewrite.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    Started,
+    /// It begins when the snapshot that is being taken is done.
+    Scheduled,
+    /// There is one already.
+    UnderWay,
+}
+
+/// Starts a rewrite unless one is under way.
+pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
     if server.aof.rewriting.swap(true, Ordering::AcqRel) {
-        return false;
+        return Rewrite::UnderWay;
     }
-    log::notice("Background append only file rewriting started");
+    let scheduled = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    server.aof.scheduled.store(scheduled, Ordering::Relaxed);
     server.snapshots.submit(Job::Other(Box::new(|server| {
+        server.aof.scheduled.store(false, Ordering::Relaxed);
+        log::notice("Background append only file rewriting started");
         let result = rewrite(server);
         server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
         match result {
@@ -364,7 +393,7 @@ pub fn start_rewrite(server: &Arc<Server>) -> bool {
         }
         server.aof.rewriting.store(false, Ordering::Release);
     })));
-    true
+    if scheduled { Rewrite::Scheduled } else { Rewrite::Started }
 }
 
 fn rewrite(server: &Arc<Server>) -> io::Result<()> {
@@ -434,6 +463,9 @@ pub fn switch(server: &Arc<Server>, on: bool) {
         start_rewrite(server);
     } else if let Some(mut core) = server.aof.core.lock().take() {
         server.aof.waits_for_base.store(false, Ordering::Relaxed);
+        if server.aof.is_rewriting() {
+            log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
+        }
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
     }

@@ -25,6 +25,7 @@ pub fn run(server: &Arc<Server>) {
         let (began, now_ms) = (clock::monotonic(), clock::now_ms());
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
+        server.replication.failover.cron(server, now_ms);
         if now_ms / 1000 != second {
             second = now_ms / 1000;
             server.replication.cron(server, now_ms, second as u64);

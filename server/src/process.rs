@@ -2,7 +2,7 @@
 
 mod banner;
 pub mod cli;
-mod crash;
+pub mod crash;
 mod daemon;
 pub mod limits;
 pub mod oom;

@@ -248,6 +248,7 @@ impl Server {
             })?;
         }
         self.stats.track_times(new.latency_tracking);
+        self.replication.count_good(self, crate::clock::now_ms());
         if new.appendonly != old.appendonly {
             crate::aof::switch(self, new.appendonly);
         }
@@ -266,7 +267,7 @@ impl Server {
         crate::commands::transactions::unwatch(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
         if conn.feed.is_some() {
-            self.replication.replica_gone(conn.session.id);
+            self.replication.replica_gone(self, conn.session.id);
         }
         if conn.master.is_some() {
             self.replication.link_lost(conn.session.id, conn.session.db);

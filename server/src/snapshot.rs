@@ -66,9 +66,16 @@ pub struct Snapshots {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
     /// The save that runs is of no use any more.
     save_cancelled: AtomicBool,
+    /// A job is being done.
+    busy: AtomicBool,
 }
 
 impl Snapshots {
+    /// Whether a job that is submitted now has to wait.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
     /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
     pub fn cancel_save(&self) {
         self.save_cancelled.store(true, Ordering::Relaxed);
@@ -89,11 +96,13 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
     let server = server.clone();
     std::thread::Builder::new().name("snapshot".into()).spawn(move || {
         while let Ok(job) = jobs.recv() {
+            server.snapshots.busy.store(true, Ordering::Relaxed);
             match job {
                 Job::Save => background_save(&server),
                 Job::Sync(sync) => serve_sync(&server, sync),
                 Job::Other(run) => run(&server),
             }
+            server.snapshots.busy.store(false, Ordering::Relaxed);
         }
     })?;
     Ok(())
@@ -234,8 +243,8 @@ impl Pace {
 }
 
 /// `rdb-key-save-delay`: makes saving slow, for tests of what happens meanwhile.
+#[derive(Default)]
 struct Drag {
-    delay_micros: i64,
     saved: u64,
 }
 
@@ -243,21 +252,20 @@ impl Drag {
     /// How long nobody looks whether there is still a reason to go on.
     const STEP: Duration = Duration::from_millis(10);
 
-    fn new(server: &Server) -> Drag {
-        Drag { delay_micros: server.settings().rdb_key_save_delay_micros, saved: 0 }
-    }
-
-    /// Waits for what has been collected since. False when there is no reason to go on any more.
-    fn wait(&mut self, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
+    /// Waits for what has been collected since, or until the setting is changed. False when there is no reason to go on
+    /// any more.
+    fn wait(&mut self, server: &Server, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
+        let setting = || server.config.settings().rdb_key_save_delay_micros;
+        let delay_micros = setting();
         let saved = collector.entries.load(Ordering::Relaxed);
         let new = saved - std::mem::replace(&mut self.saved, saved);
-        let micros = match self.delay_micros {
+        let micros = match delay_micros {
             0 => 0,
             delay if delay > 0 => new.saturating_mul(delay as u64),
             every => new / every.unsigned_abs(),
         };
         let mut left = Duration::from_micros(micros);
-        while !left.is_zero() {
+        while !left.is_zero() && setting() == delay_micros {
             if !is_wanted() {
                 return false;
             }
@@ -287,7 +295,8 @@ impl Purpose {
     fn is_wanted(self, server: &Server) -> bool {
         match self {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
-            Purpose::AofBase => true,
+            // It is taken away when the AOF is switched off.
+            Purpose::AofBase => server.aof.is_open(),
             Purpose::Replica(client) => server.replication.has_replica(client),
         }
     }
@@ -316,9 +325,9 @@ pub fn take<W: Write, T>(
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
         let mut failed = None;
-        let (mut pace, mut drag) = (Pace::new(server), Drag::new(server));
+        let (mut pace, mut drag) = (Pace::new(server), Drag::default());
         server.keyspace.walk_snapshot(id, || {
-            if !drag.wait(&collector, || shape.purpose.is_wanted(server)) {
+            if !drag.wait(server, &collector, || shape.purpose.is_wanted(server)) {
                 failed = Some(io::Error::new(io::ErrorKind::Interrupted, "nobody waits for it any more"));
                 return ControlFlow::Break(());
             }
@@ -388,7 +397,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let changes = server.changes();
     server.snapshots.cancel_save();
     let result = write_atomically(&path, &temporary_name(), |file| {
-        let mut drag = Drag::new(server);
+        let mut drag = Drag::default();
         let mut writer = Writer::new(file, version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
         let libraries = server.scripts.libraries.current();
@@ -397,7 +406,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
                 collector.save(db.index(), slot, &mut db.lock(slot).iter());
-                drag.wait(&collector, || true);
+                drag.wait(server, &collector, || true);
                 collector.drain(&mut writer, &mut current, || ())?;
             }
         }
@@ -443,6 +452,7 @@ fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
     match result {
         Ok(()) => {
+            persistence.saves.fetch_add(1, Ordering::Relaxed);
             persistence.changes_at_save.store(changes, Ordering::Relaxed);
             persistence.last_save_ms.store(clock::now_ms(), Ordering::Relaxed);
             log::notice("DB saved on disk");
@@ -534,7 +544,7 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
     if let Some(feed) = conn.and_then(|conn| conn.feed.as_mut()) {
         if job.framed {
             feed.state = FeedState::Online;
-            server.replication.set_online(client);
+            server.replication.set_online(server, client);
         } else {
             feed.state = FeedState::Marked;
         }
@@ -587,6 +597,8 @@ pub struct Filler<'s> {
     /// What to do with a key that is there already: replace it, or fail.
     replaces: bool,
     pub expired: u64,
+    /// Those keys, where somebody has to be told of them.
+    expired_keys: Option<Vec<(usize, Vec<u8>)>>,
     /// What the file says of the history it belongs to.
     pub repl_id: Option<String>,
     pub repl_offset: Option<u64>,
@@ -603,6 +615,7 @@ impl<'s> Filler<'s> {
             drops_expired: !server.replication.is_replica(),
             replaces: true,
             expired: 0,
+            expired_keys: None,
             repl_id: None,
             repl_offset: None,
             stream_db: 0,
@@ -616,6 +629,7 @@ impl Sink for Filler<'_> {
     fn entry(&mut self, entry: LoadedEntry) -> Result<(), String> {
         if self.drops_expired && entry.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             self.expired += 1;
+            self.expired_keys.iter_mut().for_each(|keys| keys.push((self.db, entry.key.to_vec())));
             return Ok(());
         }
         let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
@@ -630,6 +644,10 @@ impl Sink for Filler<'_> {
         made.set_access(keyspace::access::lru(self.now_ms));
         slot.insert_entry(made);
         Ok(())
+    }
+
+    fn empty_key(&mut self, key: &[u8]) {
+        log::warning(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
     }
 
     fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
@@ -667,7 +685,8 @@ impl Sink for Filler<'_> {
 pub fn read_options(server: &Server) -> ReadOptions {
     let settings = server.settings();
     let limits: Limits = settings.limits;
-    ReadOptions { limits, verify_checksum: settings.rdb_checksum, ..ReadOptions::default() }
+    let unverified = server.switches.skip_checksums.load(Ordering::Relaxed);
+    ReadOptions { limits, verify_checksum: settings.rdb_checksum && !unverified, ..ReadOptions::default() }
 }
 
 /// Reads an RDB file into the dataset as it is; a key that is there already is replaced or an error.
@@ -675,17 +694,43 @@ pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
     let mut filler = Filler { replaces, ..Filler::new(server) };
-    persistence::rdb::load(&mut reader, &mut filler).map(|_| ()).map_err(|error| error.to_string())
+    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
+    note_load(&filler, &report);
+    Ok(())
 }
 
-/// Replaces the dataset by that of an RDB file. The server must be loading. Returns the database of what comes
-/// after it in the stream, too.
-pub fn load_file(server: &Server, path: &Path) -> Result<(LoadReport, usize), String> {
+fn note_load(filler: &Filler<'_>, report: &LoadReport) {
+    let keys = report.keys - filler.expired;
+    let persistence = &filler.server.persistence;
+    persistence.loaded_keys.store(keys, Ordering::Relaxed);
+    persistence.loaded_expired.store(filler.expired, Ordering::Relaxed);
+    log::notice(&format!(
+        "Done loading RDB, keys loaded: {keys}, keys expired: {}, empty keys skipped: {}.",
+        filler.expired, report.empty_keys_skipped
+    ));
+}
+
+/// Replaces the dataset by that of an RDB file. The server must be loading.
+pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
     flush(server);
     server.scripts.libraries.replace(LibrarySet::default());
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
-    let mut filler = Filler::new(server);
+    let expired_keys = server.settings().replicaof.is_none().then(Vec::new);
+    let mut filler = Filler { expired_keys, ..Filler::new(server) };
     let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    Ok((report, filler.stream_db))
+    note_load(&filler, &report);
+    Ok(Loaded { stream_db: filler.stream_db, repl_id: filler.repl_id, repl_offset: filler.repl_offset,
+        expired: filler.expired_keys.unwrap_or_default() })
+}
+
+/// What an RDB file says besides its entries.
+pub struct Loaded {
+    /// The database of what comes after it in the stream.
+    pub stream_db: usize,
+    /// The history it belongs to, and where in it.
+    pub repl_id: Option<String>,
+    pub repl_offset: Option<u64>,
+    /// Keys that were left out because their time had come, by database.
+    pub expired: Vec<(usize, Vec<u8>)>,
 }

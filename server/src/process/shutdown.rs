@@ -7,6 +7,7 @@
 //! ```
 
 use crate::net::Mail;
+use crate::replication::Replica;
 use crate::server::Server;
 use crate::{clock, log};
 use parking_lot::{Condvar, Mutex};
@@ -60,6 +61,8 @@ struct State {
     aborted: bool,
     /// It was a signal that asked.
     by_signal: bool,
+    /// How long it waits for replicas.
+    deadline_ms: Option<i64>,
 }
 
 /// Whether the process is on its way out.
@@ -108,6 +111,11 @@ impl Shutdown {
         }
     }
 
+    /// Milliseconds left for replicas to catch up, while it waits for them.
+    pub fn left_ms(&self, now_ms: i64) -> Option<i64> {
+        self.state.lock().deadline_ms.map(|deadline_ms| deadline_ms - now_ms)
+    }
+
     fn is_aborted(&self) -> bool {
         self.state.lock().aborted
     }
@@ -137,6 +145,7 @@ pub fn run(server: &Arc<Server>) -> i32 {
         server.scripts.busy.end_all(how.saving == Saving::No);
         // Nothing is acknowledged any more from here on. If saving fails, everything goes on when this is dropped.
         let world = server.gate.stop_world();
+        log_lagging(server);
         match server.prepare_shutdown(how) {
             Ok(()) => {
                 finish(server);
@@ -177,20 +186,45 @@ fn cron_runs(server: &Server) -> bool {
 /// Waits for replicas to have acknowledged the whole log, as long as `shutdown-timeout` says. False when aborted.
 fn replicas_caught_up(server: &Server) -> bool {
     let deadline_ms = clock::now_ms() + server.settings().shutdown_timeout_seconds as i64 * 1000;
-    let lagging = || {
-        let end = server.log.end();
-        server.replication.replicas().iter().filter(|r| r.online && r.acked_offset < end).count()
-    };
-    if lagging() > 0 {
-        log::notice(&format!("{} of the replicas lag; waiting for them before shutting down.", lagging()));
+    let lagging = || server.replication.replicas().into_iter().any(|replica| lag(server, &replica) > 0);
+    if lagging() {
+        log::notice("Waiting for replicas before shutting down.");
+        server.shutdown.state.lock().deadline_ms = Some(deadline_ms);
+        // What is written now would only make them lag more.
+        server.writes_paused_until_ms.store(deadline_ms, Ordering::Relaxed);
     }
-    while lagging() > 0 && clock::now_ms() < deadline_ms {
-        if server.shutdown.is_aborted() {
-            return false;
-        }
+    while lagging() && clock::now_ms() < deadline_ms && !server.shutdown.is_aborted() {
         std::thread::sleep(POLL);
     }
+    server.shutdown.state.lock().deadline_ms = None;
+    server.writes_paused_until_ms.store(0, Ordering::Relaxed);
     !server.shutdown.is_aborted()
+}
+
+/// How many bytes of the log a replica has not acknowledged.
+fn lag(server: &Server, replica: &Replica) -> u64 {
+    server.log.end().saturating_sub(replica.acked_offset)
+}
+
+/// Says which replicas go on without all there is.
+fn log_lagging(server: &Server) {
+    let replicas = server.replication.replicas();
+    let now_ms = clock::now_ms();
+    let mut in_sync = replicas.len();
+    for replica in replicas.iter().filter(|replica| lag(server, replica) > 0) {
+        in_sync -= 1;
+        log::notice(&format!(
+            "Lagging replica {}:{} reported offset {} behind master, lag={}, state={}.",
+            replica.ip,
+            replica.port,
+            lag(server, replica),
+            (now_ms - replica.acked_ms) / 1000,
+            if replica.online { "online" } else { "wait_bgsave" },
+        ));
+    }
+    if !replicas.is_empty() {
+        log::notice(&format!("{in_sync} of {} replicas are in sync when shutting down.", replicas.len()));
+    }
 }
 
 fn tell(server: &Server, error: &ReplyError) {
