@@ -58,6 +58,8 @@ pub struct SyncJob {
     pub framed: bool,
     /// +FULLRESYNC goes before it all.
     pub announced: bool,
+    /// The keys are left out.
+    pub functions_only: bool,
 }
 
 /// The queue of jobs.
@@ -289,6 +291,8 @@ pub enum Purpose {
     Dump,
     AofBase,
     Replica(u64),
+    /// A replica that wants the functions, and nothing else.
+    FunctionsFor(u64),
 }
 
 impl Purpose {
@@ -297,7 +301,7 @@ impl Purpose {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
             // It is taken away when the AOF is switched off.
             Purpose::AofBase => server.aof.is_open(),
-            Purpose::Replica(client) => server.replication.has_replica(client),
+            Purpose::Replica(client) | Purpose::FunctionsFor(client) => server.replication.has_replica(client),
         }
     }
 }
@@ -326,6 +330,9 @@ pub fn take<W: Write, T>(
         let mut db = None;
         let mut failed = None;
         let (mut pace, mut drag) = (Pace::new(server), Drag::default());
+        if matches!(shape.purpose, Purpose::FunctionsFor(_)) {
+            return writer.finish();
+        }
         server.keyspace.walk_snapshot(id, || {
             if !drag.wait(server, &collector, || shape.purpose.is_wanted(server)) {
                 failed = Some(io::Error::new(io::ErrorKind::Interrupted, "nobody waits for it any more"));
@@ -377,11 +384,14 @@ impl StreamPlace {
 
 fn saved_by(server: &Server, shape: &Shape, at: StreamPlace) -> SavedBy {
     let id = server.replication.history().replid;
-    let replication = ReplicationInfo { id, offset: at.offset, stream_db: at.db as i64 };
+    // A dataset that nobody follows has no place in a history.
+    let has_history = server.log.is_active() || server.replication.is_replica();
+    let replication =
+        has_history.then_some(ReplicationInfo { id, offset: at.offset, stream_db: at.db as i64 });
     SavedBy {
         ctime_s: clock::now_ms() / 1000,
         used_memory_bytes: crate::memory::used_bytes(),
-        replication: Some(replication),
+        replication,
         is_aof_base: shape.purpose == Purpose::AofBase,
     }
 }
@@ -499,7 +509,8 @@ fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
 fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
     let client = job.client;
     // A 7.0 replica reads version 10, and all later ones do too.
-    let shape = Shape { version: RdbVersion::V10, purpose: Purpose::Replica(client) };
+    let purpose = if job.functions_only { Purpose::FunctionsFor(client) } else { Purpose::Replica(client) };
+    let shape = Shape { version: RdbVersion::V10, purpose };
     let begin = |world: &mut World<'_>| {
         server.log.set_active(true);
         server.log.forget_db();

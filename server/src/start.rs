@@ -26,7 +26,7 @@ pub fn load(server: &Arc<Server>) -> Result<(), String> {
 /// serve those who were with it.
 fn resume_history(server: &Arc<Server>, loaded: &snapshot::Loaded) {
     let (Some(id), Some(offset)) = (&loaded.repl_id, loaded.repl_offset) else { return };
-    if id.len() != 40 || offset == 0 {
+    if id.len() != 40 {
         return;
     }
     server.replication.resume(server, id, offset, loaded.stream_db);

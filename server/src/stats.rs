@@ -174,6 +174,8 @@ pub struct Stats {
     pub sync_full: AtomicU64,
     pub sync_partial_ok: AtomicU64,
     pub sync_partial_err: AtomicU64,
+    /// Commands of our master that could not be carried out.
+    pub unexpected_errors: AtomicU64,
     pub peak_memory_bytes: AtomicU64,
     /// In use when the process was ready to serve.
     pub startup_memory_bytes: AtomicU64,
@@ -281,7 +283,7 @@ impl Stats {
         self.threads.lock().iter().for_each(|thread| thread.reset());
         self.errors.lock().clear();
         for counter in
-            [&self.rejected_connections, &self.sync_full, &self.sync_partial_ok, &self.sync_partial_err]
+            [&self.rejected_connections, &self.sync_full, &self.sync_partial_ok, &self.sync_partial_err, &self.unexpected_errors]
         {
             counter.store(0, Ordering::Relaxed);
         }

@@ -209,13 +209,27 @@ fn replconf(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             handshake.ip_address = String::from_utf8_lossy(value).into_owned();
         } else if is("capa") {
             capability(handshake, value);
-        } else if !(is("fack") || is("rdb-only") || is("rdb-filter-only")) {
+        } else if is("rdb-filter-only") {
+            handshake.functions_only = rdb_filter(value)?;
+        } else if !is("rdb-only") {
             let text = [b"ERR Unrecognized REPLCONF option: ", option].concat();
             return Err(ReplyError::new(text));
         }
     }
     cx.reply.ok();
     Ok(())
+}
+
+/// What a snapshot is to be limited to: true for the functions, false for keys and functions.
+fn rdb_filter(names: &[u8]) -> Result<bool, ReplyError> {
+    let mut names = names.split(|b| *b == b' ').filter(|name| !name.is_empty()).peekable();
+    let any = names.peek().is_some();
+    match names.find(|name| !name.eq_ignore_ascii_case(b"functions")) {
+        None => Ok(any),
+        Some(unknown) => {
+            Err(ReplyError::new([b"ERR Unsupported rdb-filter-only option: ", unknown].concat()))
+        }
+    }
 }
 
 fn capability(handshake: &mut ReplicaHandshake, name: &[u8]) {

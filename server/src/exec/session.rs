@@ -89,6 +89,8 @@ pub struct ReplicaHandshake {
     pub ip_address: String,
     pub eof: bool,
     pub psync2: bool,
+    /// It wants a snapshot of the functions, without the keys.
+    pub functions_only: bool,
 }
 
 /// A transaction being queued.

@@ -40,7 +40,7 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
     text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
-    text.field("unexpected_error_replies", 0);
+    text.field("unexpected_error_replies", stats.unexpected_errors.load(Relaxed));
     text.field("total_error_replies", stats.sum(|t| &t.error_replies));
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", stats.sum(|t| &t.reads));

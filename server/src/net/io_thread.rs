@@ -471,8 +471,23 @@ impl IoThread {
             Outcome::Wait(wait) => self.start_waiting(turn, conn, wait),
             _ => {}
         }
+        if conn.master.is_some() && self.out.first() == Some(&b'-') {
+            self.disagree(turn.server, argv.name());
+        }
         turn.server.after_command(conn);
         true
+    }
+
+    /// Our master has sent what cannot be carried out here: from now on the datasets may differ.
+    #[cold]
+    fn disagree(&self, server: &Server, command: &[u8]) {
+        let line = self.out[1..].split(|b| *b == b'\r').next().unwrap_or_default();
+        server.stats.unexpected_errors.fetch_add(1, Relaxed);
+        crate::log::warning(&format!(
+            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{}'",
+            String::from_utf8_lossy(line),
+            String::from_utf8_lossy(command).to_ascii_lowercase()
+        ));
     }
 
     /// Our master's stream is passed on to our own replicas and the AOF as it came.

@@ -378,6 +378,10 @@ impl Dial<'_> {
             let old = std::mem::replace(&mut history.replid, replid);
             history.replid2 = old;
             history.second_offset = self.server.log.end() as i64 + 1;
+            drop(history);
+            // They come back at once, and learn the new name.
+            let replication = &self.server.replication;
+            replication.kill(self.server, replication.replica_ids().into_iter());
         }
     }
 

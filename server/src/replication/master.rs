@@ -44,6 +44,7 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
                 socket,
                 framed,
                 announced,
+                functions_only: conn.session.replica.as_ref().is_some_and(|said| said.functions_only),
             }));
         }
         Request::Ack { offset, on_disk } => {
