@@ -10,7 +10,7 @@ use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::log;
 use crate::net::Mail;
 use crate::server::Server;
-use crate::snapshot::{self, Filler, Job, Shape, read_options};
+use crate::snapshot::{self, Filler, Job, Purpose, Shape, read_options};
 use crate::write_log::Cursor;
 use parking_lot::Mutex;
 use persistence::aof::{AofError, AofNames, AofReader, AofWriter, Plan, PlannedFile, Record, plan};
@@ -37,6 +37,10 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct Aof {
     core: Mutex<Option<Core>>,
     pub rewriting: AtomicBool,
+    /// The rewrite asked for has not begun: another snapshot is being taken.
+    scheduled: AtomicBool,
+    /// It has increments only, until the rewrite under way gives it its first base.
+    pub waits_for_base: AtomicBool,
     pub last_rewrite_ok: AtomicBool,
     pub rewrites: AtomicU64,
     /// Bytes of base and increments after the last rewrite, and now.
@@ -243,9 +247,14 @@ fn replay(
 
 /// Writes the log to the file. Runs until the process ends.
 pub fn run(server: &Arc<Server>) {
+    let stats = server.stats.thread();
     loop {
         let settings = server.settings();
+        let began = clock::monotonic();
         let step = server.aof.core.lock().as_mut().map(|core| core.step(server, &settings));
+        if step.is_some() {
+            stats.aof_nanos.add(began.elapsed().as_nanos() as u64);
+        }
         match step {
             Some(Step::Wrote) if settings.appendfsync == AppendFsync::Always => {}
             Some(Step::Wrote) => std::thread::sleep(PACE),
@@ -265,6 +274,20 @@ enum Step {
 impl Aof {
     fn position(&self, server: &Server) -> u64 {
         self.core.lock().as_ref().map_or_else(|| server.log.end(), |core| core.cursor.get())
+    }
+
+    pub fn is_rewriting(&self) -> bool {
+        self.rewriting.load(Ordering::Relaxed) && !self.is_scheduled()
+    }
+
+    pub fn is_scheduled(&self) -> bool {
+        self.scheduled.load(Ordering::Relaxed)
+    }
+
+    /// How far the log is on disk in a form that would be read at the next start; `None` where it is not kept.
+    pub fn durable_offset(&self, server: &Server) -> Option<u64> {
+        let kept = self.is_open() && !self.waits_for_base.load(Ordering::Relaxed);
+        kept.then(|| server.durable_offset())
     }
 
     pub fn is_open(&self) -> bool {
@@ -339,13 +362,26 @@ impl Core {
     }
 }
 
-/// Starts a rewrite unless one is under way. Returns whether it did.
-pub fn start_rewrite(server: &Arc<Server>) -> bool {
+/// What came of the wish for a rewrite.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Rewrite {
+    Started,
+    /// It begins when the snapshot that is being taken is done.
+    Scheduled,
+    /// There is one already.
+    UnderWay,
+}
+
+/// Starts a rewrite unless one is under way.
+pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
     if server.aof.rewriting.swap(true, Ordering::AcqRel) {
-        return false;
+        return Rewrite::UnderWay;
     }
-    log::notice("Background append only file rewriting started");
+    let scheduled = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    server.aof.scheduled.store(scheduled, Ordering::Relaxed);
     server.snapshots.submit(Job::Other(Box::new(|server| {
+        server.aof.scheduled.store(false, Ordering::Relaxed);
+        log::notice("Background append only file rewriting started");
         let result = rewrite(server);
         server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
         match result {
@@ -357,7 +393,7 @@ pub fn start_rewrite(server: &Arc<Server>) -> bool {
         }
         server.aof.rewriting.store(false, Ordering::Release);
     })));
-    true
+    if scheduled { Rewrite::Scheduled } else { Rewrite::Started }
 }
 
 fn rewrite(server: &Arc<Server>) -> io::Result<()> {
@@ -371,7 +407,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
     if !was_open {
         begin_waiting(server)?;
     }
-    let shape = Shape { version: RdbVersion::V11, is_aof_base: true };
+    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase };
     let begin = |_: &mut crate::gate::World<'_>| {
         let mut core = server.aof.core.lock();
         let core = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
@@ -393,6 +429,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
         return Err(error);
     }
     core_ref.writer.finish_rewrite(None)?;
+    server.aof.waits_for_base.store(false, Ordering::Relaxed);
     let settings = server.settings();
     let storage = Disk::new(&settings.dir);
     let names = names(&settings);
@@ -416,6 +453,7 @@ fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
     let found = plan(&storage, &names).map_err(|error| io::Error::other(error.to_string()))?;
     let writer = AofWriter::open_waiting(storage, names, found.manifest)?;
     let _world = server.gate.stop_world();
+    server.aof.waits_for_base.store(true, Ordering::Relaxed);
     start_writing(server, writer)
 }
 
@@ -424,6 +462,10 @@ pub fn switch(server: &Arc<Server>, on: bool) {
     if on {
         start_rewrite(server);
     } else if let Some(mut core) = server.aof.core.lock().take() {
+        server.aof.waits_for_base.store(false, Ordering::Relaxed);
+        if server.aof.is_rewriting() {
+            log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
+        }
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
     }

@@ -22,9 +22,10 @@ pub fn run(server: &Arc<Server>) {
         if server.switches.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
-        let now_ms = clock::now_ms();
+        let (began, now_ms) = (clock::monotonic(), clock::now_ms());
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
+        server.replication.failover.cron(server, now_ms);
         if now_ms / 1000 != second {
             second = now_ms / 1000;
             server.replication.cron(server, now_ms, second as u64);
@@ -47,6 +48,9 @@ pub fn run(server: &Arc<Server>) {
         } else if own_expiry.take().is_some() || server.own_expiries.len() > 0 {
             server.own_expiries.forget();
         }
+        let took = began.elapsed();
+        stats.cron_nanos.add(took.as_nanos() as u64);
+        stats.cycles.end(&stats, took);
     }
 }
 

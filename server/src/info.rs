@@ -42,9 +42,10 @@ const SECTIONS: &[Section] = &[
     Section { names: &["modules", "module_list"], is_default: true, title: "Modules", write: |_, _| {} },
     Section { names: &["commandstats"], is_default: false, title: "Commandstats", write: stats::commands },
     Section { names: &["errorstats"], is_default: true, title: "Errorstats", write: stats::errors },
-    Section { names: &["latencystats"], is_default: false, title: "Latencystats", write: |_, _| {} },
+    Section { names: &["latencystats"], is_default: false, title: "Latencystats", write: stats::latencies },
     Section { names: &["cluster"], is_default: true, title: "Cluster", write: server::cluster },
     Section { names: &["keyspace"], is_default: true, title: "Keyspace", write: server::keyspace },
+    Section { names: &["debug"], is_default: false, title: "Debug", write: stats::debug },
 ];
 
 /// The reply's text, made line by line.
@@ -86,12 +87,13 @@ impl Text {
 pub fn info<'a>(cx: &Cx<'_>, asked: impl Iterator<Item = &'a [u8]>) -> String {
     let asked: Vec<Vec<u8>> = asked.map(<[u8]>::to_ascii_lowercase).collect();
     let is_asked = |name: &str| asked.iter().any(|word| word == name.as_bytes());
+    // Debug is not part of it.
     let all = is_asked("all") || is_asked("everything");
     let default = asked.is_empty() || is_asked("default");
     let mut text = Text::default();
     for section in SECTIONS {
         let named = section.names.iter().any(|name| is_asked(name));
-        if all || named || default && section.is_default {
+        if all && section.names != ["debug"] || named || default && section.is_default {
             text.title(section.title);
             (section.write)(&mut text, cx);
         }

@@ -13,6 +13,7 @@ mod digest;
 mod evict;
 mod exec;
 mod gate;
+mod histogram;
 mod info;
 mod lazyfree;
 pub mod log;

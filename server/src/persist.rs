@@ -16,6 +16,10 @@ pub struct Persistence {
     /// Changes made up to the last save.
     pub changes_at_save: AtomicU64,
     pub saving: AtomicBool,
+    /// Entries that the last RDB file held, and those of them that had expired.
+    pub loaded_keys: AtomicU64,
+    pub loaded_expired: AtomicU64,
+    pub saves: AtomicU64,
     last_try_ms: AtomicI64,
 }
 
@@ -28,6 +32,9 @@ impl Persistence {
             aof_write_ok: AtomicBool::new(true),
             changes_at_save: AtomicU64::new(0),
             saving: AtomicBool::new(false),
+            loaded_keys: AtomicU64::new(0),
+            loaded_expired: AtomicU64::new(0),
+            saves: AtomicU64::new(0),
             last_try_ms: AtomicI64::new(0),
         }
     }

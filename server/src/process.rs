@@ -2,9 +2,10 @@
 
 mod banner;
 pub mod cli;
-mod crash;
+pub mod crash;
 mod daemon;
 pub mod limits;
+pub mod oom;
 mod pidfile;
 pub mod shutdown;
 mod signals;
@@ -87,9 +88,12 @@ fn run(config: Config) -> io::Result<i32> {
     let cluster = if settings.cluster_enabled { Some(Cluster::open(&settings)?) } else { None };
     let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 40);
     let run_id = (0..40).map(|_| char::from_digit(rng.u32(..16), 16).expect("below 16")).collect();
-    let listeners = Listeners::bind(&settings)?;
+    let (listeners, poll) = Listeners::bind(&settings)?;
     restrict_unix_socket(&config)?;
     let server = Arc::new(Server::new(config, cluster, run_id, clock::now_ms()));
+    assert!(server.listeners.set(listeners).is_ok(), "they are bound once");
+    // The log says so when it cannot be done; that is no reason not to serve.
+    let _ = oom::adjust(&settings, false);
     signals::handle(server.clone())?;
     let mut mailboxes = Vec::new();
     let mut threads = Vec::new();
@@ -111,7 +115,7 @@ fn run(config: Config) -> io::Result<i32> {
     server.start_helpers()?;
     let acceptor = server.clone();
     spawn("acceptor", move || {
-        if let Err(error) = accept_forever(&acceptor, listeners) {
+        if let Err(error) = accept_forever(&acceptor, poll) {
             panic!("the acceptor cannot go on: {error}");
         }
     })?;

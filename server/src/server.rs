@@ -5,7 +5,7 @@ use crate::config::{AppendFsync, Config, Settings};
 use crate::evict::Eviction;
 use crate::exec::Batch;
 use crate::gate::Gate;
-use crate::net::{Conn, Mail, Mailbox};
+use crate::net::{Conn, Listeners, Mail, Mailbox};
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
@@ -53,6 +53,8 @@ pub struct Server {
     pub migrate_cache: crate::commands::migrate::MigrateCache,
     /// What DEBUG has switched.
     pub switches: Switches,
+    /// Once the acceptor is about to run.
+    pub listeners: OnceLock<Listeners>,
     mailboxes: OnceLock<Vec<Arc<Mailbox>>>,
     next_client_id: AtomicU64,
 }
@@ -60,11 +62,13 @@ pub struct Server {
 impl Server {
     pub fn new(config: Config, cluster: Option<Cluster>, run_id: String, now_ms: i64) -> Server {
         let settings = config.settings_shared();
+        let stats = Stats::default();
+        stats.track_times(settings.latency_tracking);
         Server {
             keyspace: Keyspace::new(settings.databases),
             gate: Gate::new(settings.io_threads),
             log: WriteLog::new(settings.repl_backlog_bytes),
-            stats: Stats::default(),
+            stats,
             watches: Watches::default(),
             pubsub: PubSub::default(),
             waiters: Default::default(),
@@ -86,6 +90,7 @@ impl Server {
             snapshots: Default::default(),
             migrate_cache: Default::default(),
             switches: Switches::default(),
+            listeners: OnceLock::new(),
             mailboxes: OnceLock::new(),
             next_client_id: AtomicU64::new(1),
             config,
@@ -189,6 +194,12 @@ impl Server {
     /// error says why it cannot end.
     pub fn prepare_shutdown(&self, how: crate::process::shutdown::How) -> Result<(), String> {
         use crate::process::shutdown::Saving;
+        if self.aof.waits_for_base.load(Ordering::Relaxed) {
+            if !how.force {
+                return Err("Writing initial AOF, can't exit".into());
+            }
+            crate::log::warning("Writing initial AOF. Exit anyway.");
+        }
         self.aof
             .finish(self)
             .map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
@@ -215,11 +226,13 @@ impl Server {
         old: &Settings,
         new: &Settings,
     ) -> Result<(), (&'static str, String)> {
-        if new.port != old.port {
-            return Err(("port", "Unable to listen on this port. Check server logs.".into()));
-        }
-        if new.bind != old.bind {
-            return Err(("bind", "Failed to bind to specified addresses.".into()));
+        if let Some(listeners) = self.listeners.get()
+            && (new.port != old.port || new.bind != old.bind)
+        {
+            listeners.listen_to(new).map_err(|_| match new.port != old.port {
+                true => ("port", "Unable to listen on this port. Check server logs.".into()),
+                false => ("bind", "Failed to bind to specified addresses.".into()),
+            })?;
         }
         if new.dir != old.dir {
             std::env::set_current_dir(&new.dir).map_err(|error| ("dir", crate::config::strerror(&error)))?;
@@ -231,6 +244,13 @@ impl Server {
                 )))?;
         }
         crate::log::set_level(&new.loglevel);
+        if (new.oom_score_adj, new.oom_score_adj_values) != (old.oom_score_adj, old.oom_score_adj_values) {
+            crate::process::oom::adjust(new, self.replication.is_replica()).map_err(|_| {
+                ("oom-score-adj", "Failed to set current oom_score_adj. Check server logs.".into())
+            })?;
+        }
+        self.stats.track_times(new.latency_tracking);
+        self.replication.count_good(self, crate::clock::now_ms());
         if new.appendonly != old.appendonly {
             crate::aof::switch(self, new.appendonly);
         }
@@ -249,7 +269,7 @@ impl Server {
         crate::commands::transactions::unwatch(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
         if conn.feed.is_some() {
-            self.replication.replica_gone(conn.session.id);
+            self.replication.replica_gone(self, conn.session.id);
         }
         if conn.master.is_some() {
             self.replication.link_lost(conn.session.id, conn.session.db);

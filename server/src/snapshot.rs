@@ -25,7 +25,7 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -58,15 +58,31 @@ pub struct SyncJob {
     pub framed: bool,
     /// +FULLRESYNC goes before it all.
     pub announced: bool,
+    /// The keys are left out.
+    pub functions_only: bool,
 }
 
 /// The queue of jobs.
 #[derive(Default)]
 pub struct Snapshots {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
+    /// The save that runs is of no use any more.
+    save_cancelled: AtomicBool,
+    /// A job is being done.
+    busy: AtomicBool,
 }
 
 impl Snapshots {
+    /// Whether a job that is submitted now has to wait.
+    pub fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+
+    /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
+    pub fn cancel_save(&self) {
+        self.save_cancelled.store(true, Ordering::Relaxed);
+    }
+
     pub fn submit(&self, job: Job) {
         if let Some(queue) = &*self.queue.lock() {
             // Fails only while the process ends.
@@ -82,11 +98,13 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
     let server = server.clone();
     std::thread::Builder::new().name("snapshot".into()).spawn(move || {
         while let Ok(job) = jobs.recv() {
+            server.snapshots.busy.store(true, Ordering::Relaxed);
             match job {
                 Job::Save => background_save(&server),
                 Job::Sync(sync) => serve_sync(&server, sync),
                 Job::Other(run) => run(&server),
             }
+            server.snapshots.busy.store(false, Ordering::Relaxed);
         }
     })?;
     Ok(())
@@ -95,6 +113,8 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
 /// Entries on their way into a snapshot.
 struct Collector {
     encoder: Encoder,
+    /// How many entries have come.
+    entries: AtomicU64,
     queue: Mutex<VecDeque<Chunk>>,
 }
 
@@ -116,7 +136,7 @@ enum Chunk {
 impl Collector {
     fn new(version: RdbVersion, compress: bool) -> Arc<Collector> {
         let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
-        Arc::new(Collector { encoder, queue: Mutex::default() })
+        Arc::new(Collector { encoder, entries: AtomicU64::new(0), queue: Mutex::default() })
     }
 
     /// Writes out what has been collected so far. `pace` is called between chunks.
@@ -151,6 +171,7 @@ impl SlotSaver for Collector {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
         for entry in entries {
+            self.entries.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
                 Some(object) => large.push(Chunk::Large {
                     db,
@@ -223,10 +244,68 @@ impl Pace {
     }
 }
 
+/// `rdb-key-save-delay`: makes saving slow, for tests of what happens meanwhile.
+#[derive(Default)]
+struct Drag {
+    saved: u64,
+}
+
+impl Drag {
+    /// How long nobody looks whether there is still a reason to go on.
+    const STEP: Duration = Duration::from_millis(10);
+
+    /// Waits for what has been collected since, or until the setting is changed. False when there is no reason to go on
+    /// any more.
+    fn wait(&mut self, server: &Server, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
+        let setting = || server.config.settings().rdb_key_save_delay_micros;
+        let delay_micros = setting();
+        let saved = collector.entries.load(Ordering::Relaxed);
+        let new = saved - std::mem::replace(&mut self.saved, saved);
+        let micros = match delay_micros {
+            0 => 0,
+            delay if delay > 0 => new.saturating_mul(delay as u64),
+            every => new / every.unsigned_abs(),
+        };
+        let mut left = Duration::from_micros(micros);
+        while !left.is_zero() && setting() == delay_micros {
+            if !is_wanted() {
+                return false;
+            }
+            let step = left.min(Self::STEP);
+            std::thread::sleep(step);
+            left -= step;
+        }
+        is_wanted()
+    }
+}
+
 /// What a snapshot is to look like.
 pub struct Shape {
     pub version: RdbVersion,
-    pub is_aof_base: bool,
+    pub purpose: Purpose,
+}
+
+/// Whom a snapshot is for: without them there is no reason to go on with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Dump,
+    AofBase,
+    Replica(u64),
+    /// A replica that wants the functions, and nothing else.
+    FunctionsFor(u64),
+}
+
+impl Purpose {
+    fn is_wanted(self, server: &Server) -> bool {
+        match self {
+            Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
+            // It is taken away when the AOF is switched off.
+            Purpose::AofBase => server.aof.is_open(),
+            Purpose::Replica(client) | Purpose::FunctionsFor(client) => {
+                server.replication.has_replica(client)
+            }
+        }
+    }
 }
 
 /// Takes a snapshot into `out`. `begin` runs in the moment of the snapshot, with the world at rest.
@@ -252,8 +331,15 @@ pub fn take<W: Write, T>(
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
         let mut failed = None;
-        let mut pace = Pace::new(server);
+        let (mut pace, mut drag) = (Pace::new(server), Drag::default());
+        if matches!(shape.purpose, Purpose::FunctionsFor(_)) {
+            return writer.finish();
+        }
         server.keyspace.walk_snapshot(id, || {
+            if !drag.wait(server, &collector, || shape.purpose.is_wanted(server)) {
+                failed = Some(io::Error::new(io::ErrorKind::Interrupted, "nobody waits for it any more"));
+                return ControlFlow::Break(());
+            }
             match collector.drain(&mut writer, &mut db, || pace.keep(server)) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
@@ -300,16 +386,19 @@ impl StreamPlace {
 
 fn saved_by(server: &Server, shape: &Shape, at: StreamPlace) -> SavedBy {
     let id = server.replication.history().replid;
-    let replication = ReplicationInfo { id, offset: at.offset, stream_db: at.db as i64 };
+    // A dataset that nobody follows has no place in a history.
+    let has_history = server.log.is_active() || server.replication.is_replica();
+    let replication =
+        has_history.then_some(ReplicationInfo { id, offset: at.offset, stream_db: at.db as i64 });
     SavedBy {
         ctime_s: clock::now_ms() / 1000,
         used_memory_bytes: crate::memory::used_bytes(),
-        replication: Some(replication),
-        is_aof_base: shape.is_aof_base,
+        replication,
+        is_aof_base: shape.purpose == Purpose::AofBase,
     }
 }
 
-const ON_DISK: Shape = Shape { version: RdbVersion::V11, is_aof_base: false };
+const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump };
 
 /// SAVE and the save at shutdown: the world is at rest, and stays so.
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
@@ -318,7 +407,9 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let collector = Collector::new(version, settings.rdb_compression);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
-    let result = write_atomically(&path, |file| {
+    server.snapshots.cancel_save();
+    let result = write_atomically(&path, &temporary_name(), |file| {
+        let mut drag = Drag::default();
         let mut writer = Writer::new(file, version, settings.rdb_checksum)?;
         writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
         let libraries = server.scripts.libraries.current();
@@ -327,6 +418,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
             for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
                 collector.save(db.index(), slot, &mut db.lock(slot).iter());
+                drag.wait(server, &collector, || true);
                 collector.drain(&mut writer, &mut current, || ())?;
             }
         }
@@ -341,7 +433,9 @@ fn background_save(server: &Arc<Server>) {
     let settings = server.settings();
     let path = settings.dir.join(&settings.dbfilename);
     let mut changes = 0;
-    let result = write_atomically(&path, |file| {
+    server.snapshots.save_cancelled.store(false, Ordering::Relaxed);
+    let name = format!("temp-bgsave-{}.rdb", std::process::id());
+    let result = write_atomically(&path, &name, |file| {
         take(
             server,
             &ON_DISK,
@@ -353,8 +447,12 @@ fn background_save(server: &Arc<Server>) {
         )
         .map(|_| ())
     });
-    note_save(server, &result, changes);
+    let is_cancelled = server.snapshots.save_cancelled.load(Ordering::Relaxed);
+    if result.is_ok() || !is_cancelled {
+        note_save(server, &result, changes);
+    }
     match &result {
+        Err(_) if is_cancelled => log::notice("Background saving was ended: it has been overtaken"),
         Ok(()) => log::notice("Background saving terminated with success"),
         Err(error) => log::warning(&format!("Background saving error: {error}")),
     }
@@ -366,6 +464,7 @@ fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
     match result {
         Ok(()) => {
+            persistence.saves.fetch_add(1, Ordering::Relaxed);
             persistence.changes_at_save.store(changes, Ordering::Relaxed);
             persistence.last_save_ms.store(clock::now_ms(), Ordering::Relaxed);
             log::notice("DB saved on disk");
@@ -374,13 +473,19 @@ fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     }
 }
 
+/// The name of what SAVE and the save at shutdown write, until it is whole.
+pub fn temporary_name() -> String {
+    format!("temp-{}.rdb", std::process::id())
+}
+
 /// Writes a file under a temporary name, and gives it its own when all of it is on disk.
 pub fn write_atomically(
     path: &Path,
+    name: &str,
     write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let temporary: PathBuf = dir.join(format!("temp-{}.rdb", std::process::id()));
+    let temporary: PathBuf = dir.join(name);
     let written = (|| {
         let mut file = io::BufWriter::with_capacity(256 * 1024, File::create(&temporary)?);
         write(&mut file)?;
@@ -406,7 +511,8 @@ fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
 fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
     let client = job.client;
     // A 7.0 replica reads version 10, and all later ones do too.
-    let shape = Shape { version: RdbVersion::V10, is_aof_base: false };
+    let purpose = if job.functions_only { Purpose::FunctionsFor(client) } else { Purpose::Replica(client) };
+    let shape = Shape { version: RdbVersion::V10, purpose };
     let begin = |world: &mut World<'_>| {
         server.log.set_active(true);
         server.log.forget_db();
@@ -451,7 +557,7 @@ fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
     if let Some(feed) = conn.and_then(|conn| conn.feed.as_mut()) {
         if job.framed {
             feed.state = FeedState::Online;
-            server.replication.set_online(client);
+            server.replication.set_online(server, client);
         } else {
             feed.state = FeedState::Marked;
         }
@@ -504,6 +610,8 @@ pub struct Filler<'s> {
     /// What to do with a key that is there already: replace it, or fail.
     replaces: bool,
     pub expired: u64,
+    /// Those keys, where somebody has to be told of them.
+    expired_keys: Option<Vec<(usize, Vec<u8>)>>,
     /// What the file says of the history it belongs to.
     pub repl_id: Option<String>,
     pub repl_offset: Option<u64>,
@@ -520,6 +628,7 @@ impl<'s> Filler<'s> {
             drops_expired: !server.replication.is_replica(),
             replaces: true,
             expired: 0,
+            expired_keys: None,
             repl_id: None,
             repl_offset: None,
             stream_db: 0,
@@ -533,6 +642,7 @@ impl Sink for Filler<'_> {
     fn entry(&mut self, entry: LoadedEntry) -> Result<(), String> {
         if self.drops_expired && entry.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
             self.expired += 1;
+            self.expired_keys.iter_mut().for_each(|keys| keys.push((self.db, entry.key.to_vec())));
             return Ok(());
         }
         let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
@@ -547,6 +657,10 @@ impl Sink for Filler<'_> {
         made.set_access(keyspace::access::lru(self.now_ms));
         slot.insert_entry(made);
         Ok(())
+    }
+
+    fn empty_key(&mut self, key: &[u8]) {
+        log::warning(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
     }
 
     fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
@@ -584,7 +698,8 @@ impl Sink for Filler<'_> {
 pub fn read_options(server: &Server) -> ReadOptions {
     let settings = server.settings();
     let limits: Limits = settings.limits;
-    ReadOptions { limits, verify_checksum: settings.rdb_checksum, ..ReadOptions::default() }
+    let unverified = server.switches.skip_checksums.load(Ordering::Relaxed);
+    ReadOptions { limits, verify_checksum: settings.rdb_checksum && !unverified, ..ReadOptions::default() }
 }
 
 /// Reads an RDB file into the dataset as it is; a key that is there already is replaced or an error.
@@ -592,17 +707,47 @@ pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
     let mut filler = Filler { replaces, ..Filler::new(server) };
-    persistence::rdb::load(&mut reader, &mut filler).map(|_| ()).map_err(|error| error.to_string())
+    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
+    note_load(&filler, &report);
+    Ok(())
 }
 
-/// Replaces the dataset by that of an RDB file. The server must be loading. Returns the database of what comes
-/// after it in the stream, too.
-pub fn load_file(server: &Server, path: &Path) -> Result<(LoadReport, usize), String> {
+fn note_load(filler: &Filler<'_>, report: &LoadReport) {
+    let keys = report.keys - filler.expired;
+    let persistence = &filler.server.persistence;
+    persistence.loaded_keys.store(keys, Ordering::Relaxed);
+    persistence.loaded_expired.store(filler.expired, Ordering::Relaxed);
+    log::notice(&format!(
+        "Done loading RDB, keys loaded: {keys}, keys expired: {}, empty keys skipped: {}.",
+        filler.expired, report.empty_keys_skipped
+    ));
+}
+
+/// Replaces the dataset by that of an RDB file. The server must be loading.
+pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
     flush(server);
     server.scripts.libraries.replace(LibrarySet::default());
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut reader = Reader::new(file, read_options(server));
-    let mut filler = Filler::new(server);
+    let expired_keys = server.settings().replicaof.is_none().then(Vec::new);
+    let mut filler = Filler { expired_keys, ..Filler::new(server) };
     let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    Ok((report, filler.stream_db))
+    note_load(&filler, &report);
+    Ok(Loaded {
+        stream_db: filler.stream_db,
+        repl_id: filler.repl_id,
+        repl_offset: filler.repl_offset,
+        expired: filler.expired_keys.unwrap_or_default(),
+    })
+}
+
+/// What an RDB file says besides its entries.
+pub struct Loaded {
+    /// The database of what comes after it in the stream.
+    pub stream_db: usize,
+    /// The history it belongs to, and where in it.
+    pub repl_id: Option<String>,
+    pub repl_offset: Option<u64>,
+    /// Keys that were left out because their time had come, by database.
+    pub expired: Vec<(usize, Vec<u8>)>,
 }

@@ -22,18 +22,33 @@ pub fn load(server: &Arc<Server>) -> Result<(), String> {
     Ok(())
 }
 
+/// The history goes on where the file was saved, so that a replica can ask its master for the rest, and a master
+/// serve those who were with it.
+fn resume_history(server: &Arc<Server>, loaded: &snapshot::Loaded) {
+    let (Some(id), Some(offset)) = (&loaded.repl_id, loaded.repl_offset) else { return };
+    if id.len() != 40 {
+        return;
+    }
+    server.replication.resume(server, id, offset, loaded.stream_db);
+    // Those who go on from here have the keys that were found expired, and would keep them.
+    for (db, key) in &loaded.expired {
+        let mut del = Vec::with_capacity(key.len() + 32);
+        protocol::reply::write_command(&mut del, [&b"DEL"[..], key].into_iter());
+        server.log.append(*db, *db, &del);
+    }
+}
+
 fn load_dump(server: &Arc<Server>, path: &Path) -> Result<(), String> {
     if !path.exists() {
         return Ok(());
     }
     let started = crate::clock::monotonic();
-    let (report, _) = snapshot::load_file(server, path).map_err(|error| {
+    let loaded = snapshot::load_file(server, path).map_err(|error| {
+        log::warning(&format!("Internal error in RDB reading: {error}"));
+        log::warning("Terminating server after rdb file reading failure.");
         format!("Fatal error loading the DB, check server logs. {}: {error}", path.display())
     })?;
-    log::notice(&format!(
-        "Done loading RDB, keys loaded: {}, empty keys skipped: {}.",
-        report.keys, report.empty_keys_skipped
-    ));
+    resume_history(server, &loaded);
     log::notice(&format!("DB loaded from disk: {:.3} seconds", started.elapsed().as_secs_f64()));
     Ok(())
 }

@@ -131,6 +131,16 @@ impl Machine {
         }
     }
 
+    /// Closes the links to and from a node, as far as asked for: a tool for tests. False when there is no such node.
+    pub fn kill_links(&mut self, cx: &mut Cx<'_>, id: &[u8], to: bool, from: bool) -> bool {
+        let Some(idx) = self.lookup(id) else { return false };
+        let (link, inbound) = (self.nodes[idx].link, self.nodes[idx].inbound);
+        for link in link.filter(|_| to).into_iter().chain(inbound.filter(|_| from)) {
+            self.close_link(cx, link);
+        }
+        true
+    }
+
     /// Forgets a link. False when it was not there.
     fn detach(&mut self, link: LinkId) -> bool {
         let Some(entry) = self.links.by_id.remove(&link) else { return false };

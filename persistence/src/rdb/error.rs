@@ -98,7 +98,7 @@ impl fmt::Display for RdbError {
                 write!(f, "Invalid object type: {kind} at offset {offset}")
             }
             RdbError::Checksum { expected, found } => {
-                write!(f, "Wrong RDB checksum expected: ({expected:x}) but got ({found:x})")
+                write!(f, "RDB CRC error: wrong RDB checksum expected: ({expected:x}) but got ({found:x})")
             }
             RdbError::Unsupported { offset, what } => write!(f, "RDB file at offset {offset}: {what}"),
         }

@@ -27,6 +27,9 @@ pub trait Sink {
         Ok(())
     }
 
+    /// A collection without elements, which is left out.
+    fn empty_key(&mut self, _key: &[u8]) {}
+
     /// Called after each event with the bytes read so far: to answer clients meanwhile, or to give up.
     fn progress(&mut self, _offset: u64) -> Result<(), Self::Error> {
         Ok(())
@@ -78,8 +81,9 @@ pub fn load<R: Read, S: Sink>(
                 keys += 1;
                 sink.entry(entry)
             }
-            Event::EmptyKey { .. } => {
+            Event::EmptyKey { key, .. } => {
                 empty_keys_skipped += 1;
+                sink.empty_key(&key);
                 Ok(())
             }
             Event::Aux { name, value } => sink.aux(&name, &value),

@@ -23,7 +23,7 @@ mod writer;
 mod ziplist;
 
 pub use decode::Value;
-pub use dump::{RestoreError, dump, restore};
+pub use dump::{RestoreError, dump, restore, restore_unverified};
 pub use encode::{Access, EncodeOptions, Encoder};
 pub use error::{RdbError, Unsupported};
 pub use format::RdbVersion;

@@ -29,7 +29,7 @@ const TOOLS: &[Tool] = &[
     tool("AOF-FLUSH-SLEEP", 1, 1, aof_flush_sleep),
     tool("ASSERT", 0, 0, |_, _| panic!("DEBUG ASSERT: 1 == 2")),
     tool("CHANGE-REPL-ID", 0, 0, change_repl_id),
-    tool("CLUSTERLINK", 3, 3, without_effect),
+    tool("CLUSTERLINK", 3, 3, cluster_link),
     tool("CONFIG-REWRITE-FORCE-ALL", 0, 0, config_rewrite_force_all),
     tool("DICT-RESIZING", 1, 1, without_effect),
     tool("DIGEST", 0, 0, dataset_digest),
@@ -54,7 +54,7 @@ const TOOLS: &[Tool] = &[
     tool("REPLICATE", 1, ANY, replicate),
     tool("REPLYBUFFER", 2, 2, without_effect),
     tool("SDSLEN", 1, 1, sdslen),
-    tool("SEGFAULT", 0, 0, |_, _| std::process::abort()),
+    tool("SEGFAULT", 0, 0, |_, _| crate::process::crash::by_signal(nix::sys::signal::Signal::SIGSEGV)),
     tool("SET-ACTIVE-EXPIRE", 1, 1, set_active_expire),
     tool("SET-DISABLE-DENY-SCRIPTS", 1, 1, set_disable_deny_scripts),
     tool("SET-SKIP-CHECKSUM-VALIDATION", 1, 1, set_skip_checksum_validation),
@@ -128,6 +128,30 @@ fn aof_flush_sleep(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 fn drop_cluster_packet_filter(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let kind = i32::try_from(args.i64()?).map_err(|_| ReplyError::NOT_INTEGER)?;
     cx.server.switches.dropped_bus_messages.store(kind, Relaxed);
+    cx.reply.ok();
+    Ok(())
+}
+
+/// CLUSTERLINK KILL to|from|all node-id
+fn cluster_link(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    if !args.flag("KILL") {
+        return Err(ReplyError::SYNTAX);
+    }
+    let cluster = cx
+        .server
+        .cluster
+        .as_ref()
+        .ok_or(ReplyError::fixed("ERR Debug option only available for cluster mode enabled setup!"))?;
+    let (to, from) = match () {
+        () if args.flag("TO") => (true, false),
+        () if args.flag("FROM") => (false, true),
+        () if args.flag("ALL") => (true, true),
+        () => return Err(ReplyError::new([b"ERR Unknown direction ", args.bytes()?].concat())),
+    };
+    let id = args.bytes()?;
+    if !cluster.with(|machine, bus| machine.kill_links(bus, id, to, from)) {
+        return Err(ReplyError::new([b"ERR Unknown node ", id].concat()));
+    }
     cx.reply.ok();
     Ok(())
 }

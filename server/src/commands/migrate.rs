@@ -4,12 +4,13 @@ use super::prelude::*;
 use keyspace::access;
 use keyspace::table::Item;
 use parking_lot::{Mutex, MutexGuard};
-use persistence::rdb::{RestoreError, dump, restore};
+use persistence::rdb::{RestoreError, dump, restore, restore_unverified};
 use protocol::number::parse_i64;
 use protocol::reply::write_command;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// An idle connection to a target is kept for so long.
@@ -69,9 +70,14 @@ fn restore_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if ttl_ms < 0 {
         return Err(ReplyError::fixed("ERR Invalid TTL value, must be >= 0"));
     }
+    let unverified = cx.server.switches.skip_checksums.load(Ordering::Relaxed);
+    let restore = if unverified { restore_unverified } else { restore };
     let value = restore(payload, &cx.settings.limits).map_err(|error| match error {
         RestoreError::Footer => ReplyError::fixed("ERR DUMP payload version or checksum are wrong"),
-        RestoreError::Value(_) => ReplyError::fixed("ERR Bad data format"),
+        RestoreError::Value(error) => {
+            crate::log::warning(&format!("Bad payload of RESTORE: {error}"));
+            ReplyError::fixed("ERR Bad data format")
+        }
     })?;
     let at_ms = match ttl_ms {
         0 => None,

@@ -25,10 +25,13 @@ fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn bgrewriteaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    if !aof::start_rewrite(cx.server) {
-        return Err(ReplyError::fixed("ERR Background append only file rewriting already in progress"));
+    match aof::start_rewrite(cx.server) {
+        aof::Rewrite::Started => cx.reply.simple("Background append only file rewriting started"),
+        aof::Rewrite::Scheduled => cx.reply.simple("Background append only file rewriting scheduled"),
+        aof::Rewrite::UnderWay => {
+            return Err(ReplyError::fixed("ERR Background append only file rewriting already in progress"));
+        }
     }
-    cx.reply.simple("Background append only file rewriting started");
     Ok(())
 }
 

@@ -203,9 +203,10 @@ pub fn latency_tracking_info_percentiles(words: &[String], _old: &str) -> Parsed
         return Err("Invalid latency-tracking-info-percentiles parameters".into());
     }
     let words = split(words);
+    let mut canonical = Vec::new();
     for word in &words {
         match word.parse::<f64>() {
-            Ok(percentile) if (0.0..=100.0).contains(&percentile) => {}
+            Ok(percentile) if (0.0..=100.0).contains(&percentile) => canonical.push(percentile.to_string()),
             Ok(_) => {
                 return Err(
                     "latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".into()
@@ -214,5 +215,5 @@ pub fn latency_tracking_info_percentiles(words: &[String], _old: &str) -> Parsed
             Err(_) => return Err("Invalid latency-tracking-info-percentiles parameters".into()),
         }
     }
-    Ok(words.join(" "))
+    Ok(canonical.join(" "))
 }

@@ -67,6 +67,15 @@ pub struct Settings {
 
     pub slowlog_slower_than_micros: i64,
     pub slowlog_max_len: usize,
+    pub latency_tracking: bool,
+    pub latency_percentiles: Vec<f64>,
+    pub oom_score_adj: OomScore,
+    /// For a master, a replica, and a child process, of which there is none here.
+    pub oom_score_adj_values: [i32; 3],
+    /// Where connections to other nodes come from; empty for wherever the system likes.
+    pub bind_source_addr: String,
+    /// Pause after each key that is saved, in microseconds; when negative, one after so many keys.
+    pub rdb_key_save_delay_micros: i64,
     pub cluster_allow_pubsubshard_when_down: bool,
     /// A script that takes longer is slow; 0 for never.
     pub busy_reply_threshold_ms: u64,
@@ -139,6 +148,16 @@ pub enum Access {
     Local,
 }
 
+/// What `oom-score-adj-values` are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OomScore {
+    /// Nothing: the process keeps the score it was given.
+    Untouched,
+    /// They are added to the score the process was given.
+    Relative,
+    Absolute,
+}
+
 /// By what name redirects call a node (`cluster-preferred-endpoint-type`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Endpoint {
@@ -204,6 +223,23 @@ impl Settings {
             },
             slowlog_slower_than_micros: v.int("slowlog-log-slower-than"),
             slowlog_max_len: size("slowlog-max-len"),
+            latency_tracking: v.bool("latency-tracking"),
+            latency_percentiles: v
+                .text("latency-tracking-info-percentiles")
+                .split_ascii_whitespace()
+                .map(|word| word.parse().expect("checked when it was set"))
+                .collect(),
+            oom_score_adj: match v.text("oom-score-adj") {
+                "no" => OomScore::Untouched,
+                "absolute" => OomScore::Absolute,
+                _ => OomScore::Relative,
+            },
+            oom_score_adj_values: {
+                let mut words = v.text("oom-score-adj-values").split_ascii_whitespace();
+                [(); 3].map(|()| words.next().and_then(|word| word.parse().ok()).unwrap_or(0))
+            },
+            bind_source_addr: text("bind-source-addr"),
+            rdb_key_save_delay_micros: v.int("rdb-key-save-delay"),
             busy_reply_threshold_ms: v.int("busy-reply-threshold") as u64,
             notify: crate::notify::Classes::parse(v.text("notify-keyspace-events")).expect("canonical"),
             enable_debug: access(v.text("enable-debug-command")),

@@ -59,7 +59,7 @@ pub struct Cx<'a> {
 /// What a client waits for.
 pub enum Wait {
     /// That `replicas` replicas have acknowledged the write log up to `offset`.
-    Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64> },
+    Replicas { replicas: usize, offset: u64, deadline_ms: Option<i64>, disks: Option<Disks> },
     /// That writes may go on; then the command is run as if it had just arrived.
     Unpaused,
     /// That the world is at rest; then the command is run again. Nothing has happened yet.
@@ -67,6 +67,13 @@ pub enum Wait {
     /// For the keys of the session's [`Waiter`](crate::blocking::Waiter): whoever makes one ready runs the command
     /// and posts the reply.
     Keys,
+}
+
+/// WAITAOF: what counts is what is on disk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disks {
+    /// Our own has to have it too.
+    pub own: bool,
 }
 
 impl Cx<'_> {

@@ -89,6 +89,7 @@ pub struct Executor {
     /// What the client published to itself: it follows the reply.
     pushes: Vec<u8>,
     timer: Timer,
+    batch_began: Instant,
 }
 
 /// The slots a command's keys are in.
@@ -110,17 +111,20 @@ impl Executor {
             stream: Vec::new(),
             pushes: Vec::new(),
             timer: Timer::start(),
+            batch_began: clock::monotonic(),
         }
     }
 
     /// Call it before the first command of a batch: what went before is nobody's running time.
     pub fn start_batch(&mut self) {
         self.timer = Timer::start();
+        self.batch_began = self.timer.mark();
     }
 
-    /// Call it after the last command of a batch.
+    /// Call it after the last command of a batch, which began when [`Executor::start_batch`] was called.
     pub fn end_batch(&mut self) {
         self.timer.end_run(&self.stats);
+        self.stats.cycles.end(&self.stats, self.timer.mark().duration_since(self.batch_began));
     }
 
     /// Runs one command of `session`, appending its reply to `out`.
@@ -184,7 +188,7 @@ impl Executor {
     ) -> Outcome {
         let command = match find(session, argv) {
             Ok(command) => command,
-            Err(error) => return self.refuse(session, None, &error, out),
+            Err((known, error)) => return self.refuse(session, known, &error, out),
         };
         session.last_command = Some(command);
         let target = match command {
@@ -433,11 +437,11 @@ impl Timer {
     }
 
     pub fn end_run(&mut self, stats: &ThreadStats) -> u64 {
-        let Some((command, _)) = self.run.take() else { return 0 };
+        let Some((command, calls)) = self.run.take() else { return 0 };
         let now = clock::monotonic();
         let nanos = now.duration_since(self.mark).as_nanos() as u64;
         self.mark = now;
-        stats.commands[command.id].nanos.add(nanos);
+        stats.ran(command.id, nanos, calls);
         nanos
     }
 }
@@ -454,21 +458,27 @@ fn account(stats: &ThreadStats, totals: &Totals) {
     }
 }
 
+/// Why arguments cannot be run, and the command they name, if there is one.
+type Misfit = (Option<&'static Command>, ReplyError);
+
 /// The command these arguments name, with its arity checked.
-fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, ReplyError> {
+fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, Misfit> {
     let name = argv.name();
     let command = match session.last_command {
         Some(last) if !last.is_subcommand && last.name.as_bytes().eq_ignore_ascii_case(name) => last,
-        _ => table().find(name).ok_or_else(|| ReplyError::unknown_command(name, argv.tail(1).iter()))?,
+        _ => table()
+            .find(name)
+            .ok_or_else(|| (None, ReplyError::unknown_command(name, argv.tail(1).iter())))?,
     };
     let command = if !command.subcommands.is_empty() && argv.len() > 1 {
         let sub = argv.get(1);
-        command.subcommand(sub).ok_or_else(|| ReplyError::unknown_subcommand(command.spec.name, sub))?
+        let unknown = || (None, ReplyError::unknown_subcommand(command.spec.name, sub));
+        command.subcommand(sub).ok_or_else(unknown)?
     } else {
         command
     };
     if !command.spec.arity_fits(argv.len()) {
-        return Err(ReplyError::arity(&command.full_name));
+        return Err((Some(command), ReplyError::arity(&command.full_name)));
     }
     Ok(command)
 }

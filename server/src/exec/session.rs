@@ -77,7 +77,7 @@ pub enum Request {
     /// +FULLRESYNC.
     FullSync { framed: bool, announced: bool },
     /// REPLCONF ACK of a replica.
-    Ack { offset: u64 },
+    Ack { offset: u64, on_disk: Option<u64> },
     /// Our master wants to know how far we are: for once it gets a reply.
     AckMaster,
 }
@@ -89,6 +89,8 @@ pub struct ReplicaHandshake {
     pub ip_address: String,
     pub eof: bool,
     pub psync2: bool,
+    /// It wants a snapshot of the functions, without the keys.
+    pub functions_only: bool,
 }
 
 /// A transaction being queued.

@@ -17,12 +17,14 @@ pub fn persistence(text: &mut Text, cx: &Cx<'_>) {
     text.ok_or_err("rdb_last_bgsave_status", persistence.last_bgsave_ok.load(Relaxed));
     text.field("rdb_last_bgsave_time_sec", -1);
     text.field("rdb_current_bgsave_time_sec", -1);
-    text.zeros(&["rdb_saves", "rdb_last_cow_size"]);
-    text.zeros(&["rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    text.field("rdb_saves", persistence.saves.load(Relaxed));
+    text.field("rdb_last_cow_size", 0);
+    text.field("rdb_last_load_keys_expired", persistence.loaded_expired.load(Relaxed));
+    text.field("rdb_last_load_keys_loaded", persistence.loaded_keys.load(Relaxed));
     text.flag("aof_enabled", cx.settings.appendonly);
     let aof = &cx.server.aof;
-    text.flag("aof_rewrite_in_progress", aof.rewriting.load(Relaxed));
-    text.field("aof_rewrite_scheduled", 0);
+    text.flag("aof_rewrite_in_progress", aof.is_rewriting());
+    text.flag("aof_rewrite_scheduled", aof.is_scheduled());
     text.field("aof_last_rewrite_time_sec", -1);
     text.field("aof_current_rewrite_time_sec", -1);
     text.ok_or_err("aof_last_bgrewrite_status", aof.last_rewrite_ok.load(Relaxed));

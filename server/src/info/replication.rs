@@ -28,7 +28,7 @@ pub fn replication(text: &mut Text, cx: &Cx<'_>) {
             ),
         );
     }
-    text.field("master_failover_state", "no-failover");
+    text.field("master_failover_state", replication.failover.state_name());
     text.field("master_replid", &history.replid);
     text.field("master_replid2", &history.replid2);
     text.field("master_repl_offset", log.end());

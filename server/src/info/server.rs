@@ -28,6 +28,9 @@ pub fn server(text: &mut Text, cx: &Cx<'_>) {
     text.field("server_time_usec", clock::now_micros());
     text.field("uptime_in_seconds", uptime_seconds);
     text.field("uptime_in_days", uptime_seconds / 86_400);
+    if let Some(left_ms) = cx.server.shutdown.left_ms(cx.now_ms) {
+        text.field("shutdown_in_milliseconds", left_ms);
+    }
     text.field("hz", settings.hz);
     text.field("configured_hz", settings.hz);
     text.field("lru_clock", (cx.now_ms / 1000) & 0xff_ffff);

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     let stats = &cx.server.stats;
-    let [commands, bytes_in, bytes_out] = stats.rates();
+    let [commands, bytes_in, bytes_out, repl_in_rate, repl_out_rate, cycles, cycle_nanos] = stats.rates();
     let (repl_in, repl_out) = (stats.sum(|t| &t.repl_in_bytes), stats.sum(|t| &t.repl_out_bytes));
     text.field("total_connections_received", stats.sum(|t| &t.connections));
     text.field("total_commands_processed", stats.sum(|t| &t.processed));
@@ -19,8 +19,8 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("total_net_repl_output_bytes", repl_out);
     text.decimals("instantaneous_input_kbps", bytes_in as f64 / 1024.0, 2);
     text.decimals("instantaneous_output_kbps", bytes_out as f64 / 1024.0, 2);
-    text.field("instantaneous_input_repl_kbps", "0.00");
-    text.field("instantaneous_output_repl_kbps", "0.00");
+    text.decimals("instantaneous_input_repl_kbps", repl_in_rate as f64 / 1024.0, 2);
+    text.decimals("instantaneous_output_repl_kbps", repl_out_rate as f64 / 1024.0, 2);
     text.field("rejected_connections", stats.rejected_connections.load(Relaxed));
     text.field("sync_full", stats.sync_full.load(Relaxed));
     text.field("sync_partial_ok", stats.sync_partial_ok.load(Relaxed));
@@ -42,15 +42,18 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
     text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
-    text.field("unexpected_error_replies", 0);
+    text.field("unexpected_error_replies", stats.unexpected_errors.load(Relaxed));
     text.field("total_error_replies", stats.sum(|t| &t.error_replies));
     text.field("dump_payload_sanitizations", 0);
     text.field("total_reads_processed", stats.sum(|t| &t.reads));
     text.field("total_writes_processed", stats.sum(|t| &t.writes));
     text.zeros(&["io_threaded_reads_processed", "io_threaded_writes_processed"]);
-    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands", "eventloop_cycles"]);
-    text.zeros(&["eventloop_duration_sum", "eventloop_duration_cmd_sum"]);
-    text.zeros(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"]);
+    text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands"]);
+    text.field("eventloop_cycles", stats.sum(|t| &t.cycles.count));
+    text.field("eventloop_duration_sum", stats.sum(|t| &t.cycles.nanos) / 1000);
+    text.field("eventloop_duration_cmd_sum", stats.sum(|t| &t.command_nanos) / 1000);
+    text.field("instantaneous_eventloop_cycles_per_sec", cycles);
+    text.field("instantaneous_eventloop_duration_usec", cycle_nanos / 1000 / cycles.max(1));
     text.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
     text.field("acl_access_denied_channel", 0);
 }
@@ -70,6 +73,28 @@ pub fn commands(text: &mut Text, cx: &Cx<'_>) {
             ),
         );
     }
+}
+
+/// Percentiles of each command's running time, in microseconds.
+pub fn latencies(text: &mut Text, cx: &Cx<'_>) {
+    let percentiles = &cx.settings.latency_percentiles;
+    for command in table().each() {
+        let Some(times) = cx.server.stats.times(command.id) else { continue };
+        let each = percentiles
+            .iter()
+            .map(|percentile| format!("p{percentile}={:.3}", times.percentile(*percentile) as f64 / 1000.0));
+        let line = each.collect::<Vec<_>>().join(",");
+        text.field(&format!("latency_percentiles_usec_{}", command.full_name), line);
+    }
+}
+
+/// What nobody needs but who looks for where the time goes: shown when asked for by name only.
+pub fn debug(text: &mut Text, cx: &Cx<'_>) {
+    let stats = &cx.server.stats;
+    text.field("eventloop_duration_aof_sum", stats.sum(|t| &t.aof_nanos) / 1000);
+    text.field("eventloop_duration_cron_sum", stats.sum(|t| &t.cron_nanos) / 1000);
+    text.field("eventloop_duration_max", stats.max(|t| &t.cycles.nanos_max) / 1000);
+    text.field("eventloop_cmd_per_cycle_max", stats.max(|t| &t.cycles.commands_max));
 }
 
 pub fn errors(text: &mut Text, cx: &Cx<'_>) {

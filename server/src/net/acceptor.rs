@@ -8,7 +8,8 @@ use crate::config::Settings;
 use crate::exec::{Session, SessionFlags};
 use crate::server::Server;
 use mio::net::{TcpListener, UnixListener};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Registry, Token};
+use parking_lot::Mutex;
 use protocol::ReplyError;
 use socket2::{Domain, Protocol, SockRef, Socket as RawSocket, TcpKeepalive, Type};
 use std::io::{self, Write};
@@ -18,42 +19,91 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// The sockets the server listens on.
+const UNIX: Token = Token(usize::MAX);
+
+/// The sockets the server listens on. Whoever changes them tells the acceptor's poll.
 pub struct Listeners {
-    tcp: Vec<TcpListener>,
+    registry: Registry,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    tcp: Vec<(Token, TcpListener)>,
     unix: Option<UnixListener>,
+    /// Tokens are never given twice: an event may be older than its socket.
+    tokens: usize,
 }
 
 impl Listeners {
-    /// Binds every address of `bind`; one that starts with `-` may be missing on this machine.
-    pub fn bind(settings: &Settings) -> io::Result<Listeners> {
-        let mut tcp = Vec::new();
-        if settings.port != 0 {
-            for name in &settings.bind {
-                let (name, optional) =
-                    name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-                match listen(bind_address(name)?, settings) {
-                    Ok(listener) => tcp.push(TcpListener::from_std(listener)),
-                    Err(error) if optional && is_absent(&error) => {}
-                    Err(error) => {
-                        let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
-                        crate::log::warning(&format!(
-                            "Warning: Could not create server TCP listening socket {name}:{}: {error}",
-                            settings.port
-                        ));
-                        return Err(io::Error::new(error.kind(), text));
-                    }
-                }
+    /// Binds every address of `bind`, and the Unix socket.
+    pub fn bind(settings: &Settings) -> io::Result<(Listeners, Poll)> {
+        let poll = Poll::new()?;
+        let listeners = Listeners { registry: poll.registry().try_clone()?, open: Mutex::default() };
+        listeners.listen_to(settings)?;
+        if !settings.unixsocket.is_empty() {
+            let _ = std::fs::remove_file(&settings.unixsocket);
+            let mut unix = UnixListener::bind(&settings.unixsocket)?;
+            listeners.registry.register(&mut unix, UNIX, Interest::READABLE)?;
+            listeners.open.lock().unix = Some(unix);
+        }
+        Ok((listeners, poll))
+    }
+
+    /// Listens to the port and addresses of `settings` instead of those so far. They are given up first, as the new
+    /// ones may overlap with them; after an error nothing but the Unix socket is listened to.
+    pub fn listen_to(&self, settings: &Settings) -> io::Result<()> {
+        let mut open = self.open.lock();
+        open.tcp.clear();
+        for listener in bind_all(settings)? {
+            let mut listener = TcpListener::from_std(listener);
+            let token = Token(open.tokens);
+            open.tokens += 1;
+            self.registry.register(&mut listener, token, Interest::READABLE)?;
+            open.tcp.push((token, listener));
+        }
+        Ok(())
+    }
+
+    /// The next connection of a listener, and the Unix socket's path where it came by that.
+    fn accept(&self, token: Token, unixsocket: &str) -> io::Result<Accepted> {
+        let open = self.open.lock();
+        if let Some(unix) = open.unix.as_ref().filter(|_| token == UNIX) {
+            let name = format!("{unixsocket}:0");
+            return unix.accept().map(|(stream, _)| (Socket::Unix(stream), name.clone(), name, None));
+        }
+        let listener = open.tcp.iter().find(|(other, _)| *other == token);
+        let (_, listener) = listener.ok_or(io::ErrorKind::WouldBlock)?;
+        listener.accept().map(|(stream, peer)| {
+            let local = stream.local_addr().map_or(String::new(), |addr| addr.to_string());
+            (Socket::Tcp(stream), peer.to_string(), local, Some(peer.ip()))
+        })
+    }
+}
+
+/// A socket, the names of its peer and of our side, and the peer's address where it has one.
+type Accepted = (Socket, String, String, Option<IpAddr>);
+
+/// Sockets for every address of `bind`; one that starts with `-` may be missing on this machine.
+fn bind_all(settings: &Settings) -> io::Result<Vec<std::net::TcpListener>> {
+    let mut bound = Vec::new();
+    let addresses = if settings.port == 0 { &[][..] } else { &settings.bind };
+    for name in addresses {
+        let (name, optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
+        match bind_address(name).and_then(|ip| listen(ip, settings)) {
+            Ok(listener) => bound.push(listener),
+            Err(error) if optional && is_absent(&error) => {}
+            Err(error) => {
+                let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
+                crate::log::warning(&format!(
+                    "Warning: Could not create server TCP listening socket {name}:{}: {error}",
+                    settings.port
+                ));
+                return Err(io::Error::new(error.kind(), text));
             }
         }
-        let unix = if settings.unixsocket.is_empty() {
-            None
-        } else {
-            let _ = std::fs::remove_file(&settings.unixsocket);
-            Some(UnixListener::bind(&settings.unixsocket)?)
-        };
-        Ok(Listeners { tcp, unix })
     }
+    Ok(bound)
 }
 
 /// The address a word of `bind` names.
@@ -94,15 +144,8 @@ fn listen(ip: IpAddr, settings: &Settings) -> io::Result<std::net::TcpListener> 
 }
 
 /// Takes connections until the process ends.
-pub fn accept_forever(server: &Arc<Server>, mut listeners: Listeners) -> io::Result<()> {
-    const UNIX: Token = Token(usize::MAX);
-    let mut poll = Poll::new()?;
-    for (i, listener) in listeners.tcp.iter_mut().enumerate() {
-        poll.registry().register(listener, Token(i), Interest::READABLE)?;
-    }
-    if let Some(listener) = &mut listeners.unix {
-        poll.registry().register(listener, UNIX, Interest::READABLE)?;
-    }
+pub fn accept_forever(server: &Arc<Server>, mut poll: Poll) -> io::Result<()> {
+    let listeners = server.listeners.get().expect("bound before this thread was started");
     let mut events = Events::with_capacity(16);
     let mut next_thread = 0;
     loop {
@@ -113,17 +156,7 @@ pub fn accept_forever(server: &Arc<Server>, mut listeners: Listeners) -> io::Res
         }
         for event in &events {
             loop {
-                let accepted = match event.token() {
-                    UNIX => listeners.unix.as_ref().expect("it has an event").accept().map(|(stream, _)| {
-                        let path = server.config.settings().unixsocket.clone();
-                        (Socket::Unix(stream), format!("{path}:0"), format!("{path}:0"), None)
-                    }),
-                    Token(i) => listeners.tcp[i].accept().map(|(stream, peer)| {
-                        let local = stream.local_addr().map_or(String::new(), |addr| addr.to_string());
-                        (Socket::Tcp(stream), peer.to_string(), local, Some(peer.ip()))
-                    }),
-                };
-                match accepted {
+                match listeners.accept(event.token(), &server.config.settings().unixsocket) {
                     Ok((socket, peer, local, ip)) => {
                         if let Some(conn) = welcome(server, socket, peer, local, ip) {
                             server.post(next_thread, Mail::Connection(conn));

@@ -132,7 +132,10 @@ impl Work {
     /// A replica that is gone counts no longer. What it says is looked at later.
     fn listen_to_replica(&mut self, conn: &mut Conn) {
         match conn.socket.read(&mut self.buffer) {
-            Ok(0) => self.executor.server.replication.replica_gone(conn.session.id),
+            Ok(0) => {
+                let server = &self.executor.server;
+                server.replication.replica_gone(server, conn.session.id);
+            }
             Ok(n) => conn.input.extend_from_slice(&self.buffer[..n]),
             Err(_) => {}
         }

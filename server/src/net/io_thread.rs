@@ -11,6 +11,7 @@ use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::gate::World;
 use crate::pubsub::shard_channel_gone;
+use crate::replication::{no_aof, on_disks, reply_on_disks};
 use crate::server::Server;
 use mio::{Events, Interest, Poll, Token};
 use parking_lot::MutexGuard;
@@ -470,8 +471,23 @@ impl IoThread {
             Outcome::Wait(wait) => self.start_waiting(turn, conn, wait),
             _ => {}
         }
+        if conn.master.is_some() && self.out.first() == Some(&b'-') {
+            self.disagree(turn.server, argv.name());
+        }
         turn.server.after_command(conn);
         true
+    }
+
+    /// Our master has sent what cannot be carried out here: from now on the datasets may differ.
+    #[cold]
+    fn disagree(&self, server: &Server, command: &[u8]) {
+        let line = self.out[1..].split(|b| *b == b'\r').next().unwrap_or_default();
+        server.stats.unexpected_errors.fetch_add(1, Relaxed);
+        crate::log::warning(&format!(
+            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{}'",
+            String::from_utf8_lossy(line),
+            String::from_utf8_lossy(command).to_ascii_lowercase()
+        ));
     }
 
     /// Our master's stream is passed on to our own replicas and the AOF as it came.
@@ -616,9 +632,16 @@ impl IoThread {
                 continue;
             }
             self.waiting.retain(|&other| other != token);
-            if let Some(Wait::Replicas { offset, .. }) = self.stop_waiting(turn.server, &mut conn) {
-                let acked = turn.server.replication.acked_by(offset);
-                Reply::new(&mut self.out, conn.session.resp).integer(acked as i64);
+            if let Some(Wait::Replicas { offset, disks, .. }) = self.stop_waiting(turn.server, &mut conn) {
+                let mut reply = Reply::new(&mut self.out, conn.session.resp);
+                match disks {
+                    None => reply.integer(turn.server.replication.acked_by(offset) as i64),
+                    Some(disks) if disks.own && !turn.batch.settings.appendonly => reply.error(&no_aof()),
+                    Some(_) => {
+                        let (own, replicas) = on_disks(turn.server, offset);
+                        reply_on_disks(&mut reply, own, replicas);
+                    }
+                }
             }
             // Commands that arrived meanwhile are run now.
             turn.batch.writes_paused = turn.server.are_writes_paused();
@@ -634,9 +657,16 @@ impl IoThread {
 
 fn wait_is_over(server: &Server, wait: &Wait) -> bool {
     match wait {
-        Wait::Replicas { replicas, offset, deadline_ms } => {
-            server.replication.acked_by(*offset) >= *replicas
-                || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
+        Wait::Replicas { replicas, offset, deadline_ms, disks } => {
+            let enough = match disks {
+                None => server.replication.acked_by(*offset) >= *replicas,
+                Some(disks) => {
+                    let (own, others) = on_disks(server, *offset);
+                    let pointless = disks.own && !server.settings().appendonly;
+                    pointless || others >= *replicas && own >= usize::from(disks.own)
+                }
+            };
+            enough || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
         }
         Wait::Unpaused => !server.are_writes_paused(),
         Wait::Keys | Wait::World => false,

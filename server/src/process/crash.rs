@@ -1,6 +1,7 @@
 //! A bug that panics ends the process: half a server would be worse than none.
 
 use crate::log;
+use nix::sys::signal::Signal;
 use std::backtrace::Backtrace;
 use std::panic::PanicHookInfo;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,6 +23,24 @@ pub fn report_panics(exit_on_panic: bool) {
     }));
 }
 
+/// The process ends by a signal that says that it is broken: somebody sent it, or a test asked for it.
+pub fn by_signal(signal: Signal) -> ! {
+    if !REPORTED.swap(true, Ordering::SeqCst) {
+        log::raw("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
+        let number = signal as i32;
+        log::warning(&format!("Redis {} crashed by signal: {number}, si_code: 0", crate::REDIS_VERSION));
+        trace();
+    }
+    // Ends it the way whoever looks at the exit status expects. Where the signal is handled, by the default again.
+    let _ = signal_hook::low_level::emulate_default_handler(signal as i32);
+    std::process::abort();
+}
+
+fn trace() {
+    log::raw(&format!("\n------ STACK TRACE ------\n{}\n", Backtrace::force_capture()));
+    log::raw("\n=== REDIS BUG REPORT END. ===\n");
+}
+
 fn report(info: &PanicHookInfo<'_>) {
     let what = match info.payload().downcast_ref::<String>() {
         Some(text) => text,
@@ -36,6 +55,5 @@ fn report(info: &PanicHookInfo<'_>) {
         crate::BALAS_VERSION
     ));
     log::warning(&format!("==> {place} '{what}' in thread {}", thread.name().unwrap_or("?")));
-    log::raw(&format!("\n------ STACK TRACE ------\n{}\n", Backtrace::force_capture()));
-    log::raw("\n=== REDIS BUG REPORT END. ===\n");
+    trace();
 }

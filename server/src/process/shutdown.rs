@@ -7,11 +7,13 @@
 //! ```
 
 use crate::net::Mail;
+use crate::replication::Replica;
 use crate::server::Server;
 use crate::{clock, log};
 use parking_lot::{Condvar, Mutex};
 use protocol::{Reply, ReplyError, Resp};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// How often lagging replicas are looked at.
@@ -57,6 +59,10 @@ struct State {
     clients: Vec<u64>,
     under_way: bool,
     aborted: bool,
+    /// It was a signal that asked.
+    by_signal: bool,
+    /// How long it waits for replicas.
+    deadline_ms: Option<i64>,
 }
 
 /// Whether the process is on its way out.
@@ -74,6 +80,7 @@ impl Shutdown {
         if !again {
             state.asked = Some(how);
             state.aborted = false;
+            state.by_signal = client.is_none();
         }
         state.clients.extend(client);
         self.changed.notify_all();
@@ -84,6 +91,9 @@ impl Shutdown {
     pub fn abort(&self) -> bool {
         let mut state = self.state.lock();
         let pending = state.under_way || state.asked.is_some();
+        if pending {
+            log::notice("Shutdown manually aborted.");
+        }
         state.aborted = pending;
         state.asked = None;
         self.changed.notify_all();
@@ -99,6 +109,11 @@ impl Shutdown {
             }
             self.changed.wait(&mut state);
         }
+    }
+
+    /// Milliseconds left for replicas to catch up, while it waits for them.
+    pub fn left_ms(&self, now_ms: i64) -> Option<i64> {
+        self.state.lock().deadline_ms.map(|deadline_ms| deadline_ms - now_ms)
     }
 
     fn is_aborted(&self) -> bool {
@@ -117,6 +132,9 @@ impl Shutdown {
 pub fn run(server: &Arc<Server>) -> i32 {
     loop {
         let how = server.shutdown.wait();
+        if !cron_runs(server) {
+            continue;
+        }
         log::warning("User requested shutdown...");
         if !how.now && !replicas_caught_up(server) {
             log::warning("Shutdown was aborted while replicas were catching up.");
@@ -127,6 +145,7 @@ pub fn run(server: &Arc<Server>) -> i32 {
         server.scripts.busy.end_all(how.saving == Saving::No);
         // Nothing is acknowledged any more from here on. If saving fails, everything goes on when this is dropped.
         let world = server.gate.stop_world();
+        log_lagging(server);
         match server.prepare_shutdown(how) {
             Ok(()) => {
                 finish(server);
@@ -151,23 +170,61 @@ pub fn run(server: &Arc<Server>) -> i32 {
     }
 }
 
-/// Waits for replicas to have acknowledged the whole log, as long as `shutdown-timeout` says. False when aborted.
-fn replicas_caught_up(server: &Server) -> bool {
-    let deadline_ms = clock::now_ms() + server.settings().shutdown_timeout_seconds as i64 * 1000;
-    let lagging = || {
-        let end = server.log.end();
-        server.replication.replicas().iter().filter(|r| r.online && r.acked_offset < end).count()
-    };
-    if lagging() > 0 {
-        log::notice(&format!("{} of the replicas lag; waiting for them before shutting down.", lagging()));
-    }
-    while lagging() > 0 && clock::now_ms() < deadline_ms {
+/// Signals are looked at periodically, which DEBUG PAUSE-CRON keeps from happening. False when aborted meanwhile.
+fn cron_runs(server: &Server) -> bool {
+    let by_signal = server.shutdown.state.lock().by_signal;
+    while by_signal && server.switches.cron_paused.load(Ordering::Relaxed) {
         if server.shutdown.is_aborted() {
+            server.shutdown.give_up();
             return false;
         }
         std::thread::sleep(POLL);
     }
+    true
+}
+
+/// Waits for replicas to have acknowledged the whole log, as long as `shutdown-timeout` says. False when aborted.
+fn replicas_caught_up(server: &Server) -> bool {
+    let deadline_ms = clock::now_ms() + server.settings().shutdown_timeout_seconds as i64 * 1000;
+    let lagging = || server.replication.replicas().into_iter().any(|replica| lag(server, &replica) > 0);
+    if lagging() {
+        log::notice("Waiting for replicas before shutting down.");
+        server.shutdown.state.lock().deadline_ms = Some(deadline_ms);
+        // What is written now would only make them lag more.
+        server.writes_paused_until_ms.store(deadline_ms, Ordering::Relaxed);
+    }
+    while lagging() && clock::now_ms() < deadline_ms && !server.shutdown.is_aborted() {
+        std::thread::sleep(POLL);
+    }
+    server.shutdown.state.lock().deadline_ms = None;
+    server.writes_paused_until_ms.store(0, Ordering::Relaxed);
     !server.shutdown.is_aborted()
+}
+
+/// How many bytes of the log a replica has not acknowledged.
+fn lag(server: &Server, replica: &Replica) -> u64 {
+    server.log.end().saturating_sub(replica.acked_offset)
+}
+
+/// Says which replicas go on without all there is.
+fn log_lagging(server: &Server) {
+    let replicas = server.replication.replicas();
+    let now_ms = clock::now_ms();
+    let mut in_sync = replicas.len();
+    for replica in replicas.iter().filter(|replica| lag(server, replica) > 0) {
+        in_sync -= 1;
+        log::notice(&format!(
+            "Lagging replica {}:{} reported offset {} behind master, lag={}, state={}.",
+            replica.ip,
+            replica.port,
+            lag(server, replica),
+            (now_ms - replica.acked_ms) / 1000,
+            if replica.online { "online" } else { "wait_bgsave" },
+        ));
+    }
+    if !replicas.is_empty() {
+        log::notice(&format!("{in_sync} of {} replicas are in sync when shutting down.", replicas.len()));
+    }
 }
 
 fn tell(server: &Server, error: &ReplyError) {

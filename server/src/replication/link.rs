@@ -6,10 +6,11 @@ use crate::exec::{Session, SessionFlags};
 use crate::log;
 use crate::net::{Conn, Mail, Socket};
 use crate::server::Server;
+use crate::snapshot;
 use protocol::reply::write_command;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -117,7 +118,7 @@ impl Dial<'_> {
         let settings = self.server.settings();
         let timeout = Duration::from_secs(settings.repl_timeout_seconds.max(1));
         let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| fault("no address"))?;
-        let stream = TcpStream::connect_timeout(&address, timeout.min(Duration::from_secs(5)))?;
+        let stream = connect(address, &settings.bind_source_addr, timeout.min(Duration::from_secs(5)))?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
@@ -182,7 +183,13 @@ impl Dial<'_> {
         let replid = self.server.replication.history().replid;
         let offset = (self.server.log.end() + 1).to_string();
         log::notice(&format!("Trying a partial resynchronization (request {replid}:{offset})."));
-        let answer = self.ask(wire, &[b"PSYNC", replid.as_bytes(), offset.as_bytes()])?;
+        let failover = self.server.replication.failover.asks_target();
+        let mut words: Vec<&[u8]> = vec![b"PSYNC", replid.as_bytes(), offset.as_bytes()];
+        words.extend(failover.then_some(&b"FAILOVER"[..]));
+        let answer = self.ask(wire, &words)?;
+        if failover {
+            self.failover_answered(&answer)?;
+        }
         let mut words = answer.split(' ');
         match (words.next(), words.next(), words.next()) {
             (Some("+CONTINUE"), replid, _) => Ok(Psync::Continue { replid: replid.map(str::to_owned) }),
@@ -192,6 +199,18 @@ impl Dial<'_> {
             }
             _ => Err(fault(format!("Unexpected reply to PSYNC from master: {answer}"))),
         }
+    }
+
+    /// The target of a failover has taken over, or will not.
+    fn failover_answered(&self, answer: &str) -> io::Result<()> {
+        let failover = &self.server.replication.failover;
+        if answer.starts_with("+CONTINUE") || answer.starts_with("+FULLRESYNC") {
+            failover.done(self.server);
+            return Ok(());
+        }
+        let _world = self.server.gate.stop_world();
+        failover.abort_at_rest(self.server, "Failover target rejected psync request");
+        Err(fault(format!("the target of the failover answered '{answer}'")))
     }
 
     fn ask(&self, wire: &mut BufReader<TcpStream>, args: &[&[u8]]) -> io::Result<String> {
@@ -332,7 +351,7 @@ impl Dial<'_> {
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = crate::snapshot::load_file(server, file);
         let _world = server.gate.stop_world();
-        if let Ok((_, stream_db)) = loaded {
+        if let Ok(snapshot::Loaded { stream_db, .. }) = loaded {
             *server.replication.history.lock() =
                 super::History { replid, replid2: "0".repeat(40), second_offset: -1 };
             server.log.set_active(true);
@@ -359,6 +378,10 @@ impl Dial<'_> {
             let old = std::mem::replace(&mut history.replid, replid);
             history.replid2 = old;
             history.second_offset = self.server.log.end() as i64 + 1;
+            drop(history);
+            // They come back at once, and learn the new name.
+            let replication = &self.server.replication;
+            replication.kill(self.server, replication.replica_ids().into_iter());
         }
     }
 
@@ -380,8 +403,8 @@ impl Dial<'_> {
         let mut conn = Box::new(Conn::new(socket, session));
         conn.input = leftover;
         conn.master = Some(Box::default());
-        let ack = server.log.end().to_string();
-        write_command(&mut conn.output, [&b"REPLCONF"[..], b"ACK", ack.as_bytes()].into_iter());
+        let ack = super::acknowledgement(server);
+        write_command(&mut conn.output, ack.iter().map(String::as_bytes));
         let mut target = server.replication.target.lock();
         if target.generation != self.generation {
             return Err(fault("the master to follow has changed"));
@@ -393,6 +416,18 @@ impl Dial<'_> {
         server.post(0, Mail::Connection(conn));
         Ok(())
     }
+}
+
+/// Connects from the address `source` names, or from wherever the system likes when that is empty or cannot be used.
+fn connect(address: SocketAddr, source: &str, timeout: Duration) -> io::Result<TcpStream> {
+    let Some(ip) = (!source.is_empty()).then(|| crate::net::bind_address(source)).transpose()? else {
+        return TcpStream::connect_timeout(&address, timeout);
+    };
+    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::new(ip, 0).into())?;
+    socket.connect_timeout(&address.into(), timeout)?;
+    Ok(socket.into())
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -20,6 +20,8 @@ pub struct Replica {
     /// Past its snapshot.
     pub online: bool,
     pub acked_offset: u64,
+    /// What it has on disk; `None` when it keeps no AOF.
+    pub on_disk_offset: Option<u64>,
     pub acked_ms: i64,
 }
 
@@ -42,18 +44,19 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
                 socket,
                 framed,
                 announced,
+                functions_only: conn.session.replica.as_ref().is_some_and(|said| said.functions_only),
             }));
         }
-        Request::Ack { offset } => {
+        Request::Ack { offset, on_disk } => {
             let now_ms = clock::now_ms();
             if let Some(feed) = &mut conn.feed {
                 feed.acked_offset = feed.acked_offset.max(offset);
                 if feed.state == FeedState::Marked {
                     feed.state = FeedState::Online;
-                    server.replication.set_online(conn.session.id);
+                    server.replication.set_online(server, conn.session.id);
                 }
             }
-            server.replication.acked(conn.session.id, offset, now_ms);
+            server.replication.acked(server, conn.session.id, offset, on_disk, now_ms);
             // Whoever waits for acknowledgements may be on any thread.
             server.post_all(|| Mail::LogMoved);
         }
@@ -78,6 +81,7 @@ fn start_feed(server: &Arc<Server>, conn: &mut Conn, cursor: Option<Cursor>) {
         port: handshake.listening_port,
         online,
         acked_offset: cursor.as_ref().map_or(0, Cursor::get),
+        on_disk_offset: None,
         acked_ms: clock::now_ms(),
     };
     server.replication.add(conn.session.id, replica);
@@ -96,19 +100,23 @@ impl Replication {
         self.has_replicas.store(true, Ordering::Relaxed);
     }
 
-    fn acked(&self, client: u64, offset: u64, now_ms: i64) {
+    fn acked(&self, server: &Server, client: u64, offset: u64, on_disk: Option<u64>, now_ms: i64) {
         if let Some(replica) = self.replicas.lock().get_mut(&client) {
             replica.acked_offset = replica.acked_offset.max(offset);
+            replica.on_disk_offset = on_disk;
             replica.acked_ms = now_ms;
         }
+        self.count_good(server, now_ms);
     }
 
     /// The replica has its snapshot.
-    pub fn set_online(&self, client: u64) {
+    pub fn set_online(&self, server: &Server, client: u64) {
+        let now_ms = clock::now_ms();
         if let Some(replica) = self.replicas.lock().get_mut(&client) {
             replica.online = true;
-            replica.acked_ms = clock::now_ms();
+            replica.acked_ms = now_ms;
         }
+        self.count_good(server, now_ms);
     }
 
     /// Where a replica that knows `replid` up to before `offset` can go on, if it can.

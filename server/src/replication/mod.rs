@@ -13,6 +13,7 @@
 //! A replica appends the stream as it came to its own log: its offset is its master's, and it can serve
 //! partial resyncs the moment it is promoted.
 
+pub mod failover;
 mod link;
 mod master;
 
@@ -25,6 +26,7 @@ use crate::log;
 use crate::net::Mail;
 use crate::server::Server;
 use parking_lot::{Condvar, Mutex};
+use protocol::{Reply, ReplyError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -50,6 +52,7 @@ pub struct Replication {
     pub ever_synced: AtomicBool,
     /// The database that the master's stream is in, or was in when the link broke.
     pub stream_db: AtomicUsize,
+    pub failover: failover::Failover,
 }
 
 /// The names of the stream: what a replica must know to go on where it was.
@@ -91,6 +94,7 @@ impl Replication {
             syncing: AtomicBool::new(false),
             ever_synced: AtomicBool::new(false),
             stream_db: AtomicUsize::new(0),
+            failover: Default::default(),
         }
     }
 
@@ -119,6 +123,27 @@ impl Replication {
         *self.history.lock() = History { replid, replid2: "0".repeat(40), second_offset: -1 };
     }
 
+    /// Goes on with the history that the dataset belongs to, at the offset where it was saved. A master's new writes
+    /// are its own: they get a new name, and the old one stays good up to here.
+    pub fn resume(&self, server: &Server, replid: &str, offset: u64, stream_db: usize) {
+        let settings = server.settings();
+        {
+            let mut history = self.history.lock();
+            if settings.replicaof.is_some() {
+                history.replid = replid.to_owned();
+            } else {
+                history.replid2 = replid.to_owned();
+                history.second_offset = offset as i64 + 1;
+            }
+        }
+        server.log.set_active(true);
+        server.log.restart_at(offset);
+        self.stream_db.store(stream_db, Ordering::Relaxed);
+        log::notice(&format!(
+            "The dataset is at offset {offset} of {replid}: replicas and masters of that history can go on from there"
+        ));
+    }
+
     pub fn history(&self) -> History {
         self.history.lock().clone()
     }
@@ -136,17 +161,40 @@ impl Replication {
             .count()
     }
 
+    pub fn has_replica(&self, client: u64) -> bool {
+        self.replicas.lock().contains_key(&client)
+    }
+
+    /// How many replicas have the log up to `offset` on disk.
+    pub fn on_disk_by(&self, offset: u64) -> usize {
+        let replicas = self.replicas.lock();
+        let has = |replica: &&Replica| replica.on_disk_offset.is_some_and(|on_disk| on_disk >= offset);
+        replicas.values().filter(|replica| replica.online).filter(has).count()
+    }
+
     /// Replicas in the order they came.
     pub fn replicas(&self) -> Vec<Replica> {
         self.replicas.lock().values().cloned().collect()
     }
 
-    pub fn replica_gone(&self, client: u64) {
+    pub fn replica_gone(&self, server: &Server, client: u64) {
         let mut replicas = self.replicas.lock();
         if let Some(replica) = replicas.remove(&client) {
             log::notice(&format!("Connection with replica {}:{} lost.", replica.ip, replica.port));
         }
         self.has_replicas.store(!replicas.is_empty(), Ordering::Relaxed);
+        drop(replicas);
+        self.count_good(server, clock::now_ms());
+    }
+
+    /// Counts the replicas whose last sign of life is recent enough for `min-replicas-to-write`.
+    pub fn count_good(&self, server: &Server, now_ms: i64) {
+        let max_lag_seconds = server.config.settings().min_replicas_max_lag_seconds as i64;
+        // In whole seconds, as lag is shown.
+        let is_good =
+            |replica: &&Replica| replica.online && now_ms / 1000 - replica.acked_ms / 1000 <= max_lag_seconds;
+        let good = self.replicas.lock().values().filter(is_good).count();
+        self.good_replicas.store(good, Ordering::Relaxed);
     }
 
     /// The connection to the master is gone.
@@ -182,6 +230,7 @@ impl Replication {
         self.ever_synced.store(false, Ordering::Relaxed);
         self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
         log::set_role(log::Role::Replica);
+        self.role_changed(server);
         self.target_changed.notify_all();
         let link = target.link.take();
         self.kill(server, link.into_iter().chain(self.replica_ids()));
@@ -205,12 +254,18 @@ impl Replication {
         self.is_replica.store(false, Ordering::Relaxed);
         self.link_up.store(false, Ordering::Relaxed);
         log::set_role(log::Role::Master);
+        self.role_changed(server);
         self.shift_history(server);
         server.log.forget_db();
         self.target_changed.notify_all();
         let link = target.link.take();
         self.kill(server, link.into_iter().chain(self.replica_ids()));
         log::notice("MASTER MODE enabled");
+    }
+
+    fn role_changed(&self, server: &Server) {
+        // The log says so when it cannot be done; the role changes all the same.
+        let _ = crate::process::oom::adjust(&server.settings(), self.is_replica());
     }
 
     /// Gives the stream a new name, remembering the old one up to here.
@@ -243,27 +298,26 @@ impl Replication {
         if self.is_replica() {
             if let Some(link) = self.target.lock().link {
                 let mut ack = Vec::new();
-                let offset = server.log.end().to_string();
-                protocol::reply::write_command(
-                    &mut ack,
-                    [&b"REPLCONF"[..], b"ACK", offset.as_bytes()].into_iter(),
-                );
+                let words = acknowledgement(server);
+                protocol::reply::write_command(&mut ack, words.iter().map(String::as_bytes));
                 server.post(0, Mail::Push { client: link, bytes: ack });
                 if now_ms - self.master_io_ms.load(Ordering::Relaxed) > timeout_ms {
                     log::warning("MASTER timeout: no data nor PING received...");
                     server.post(0, Mail::Kill { client: link });
                 }
             }
-        } else if self.has_replicas() && second.is_multiple_of(settings.repl_ping_period_seconds.max(1)) {
+        } else if self.has_replicas()
+            && second.is_multiple_of(settings.repl_ping_period_seconds.max(1))
+            // Whoever waits for replicas to have everything waits for an end that stays.
+            && !server.are_writes_paused()
+        {
             server.log.append_transient(b"*1\r\n$4\r\nPING\r\n");
             server.post_all(|| Mail::LogMoved);
         }
-        let max_lag_ms = settings.min_replicas_max_lag_seconds as i64 * 1000;
+        self.count_good(server, now_ms);
         let mut silent = Vec::new();
-        let mut good = 0;
         for (client, replica) in self.replicas.lock().iter() {
             let lag_ms = now_ms - replica.acked_ms;
-            good += usize::from(replica.online && lag_ms <= max_lag_ms);
             if replica.online && lag_ms > timeout_ms {
                 log::warning(&format!(
                     "Disconnecting timedout replica (streaming sync): {}:{}",
@@ -272,9 +326,37 @@ impl Replication {
                 silent.push(*client);
             }
         }
-        self.good_replicas.store(good, Ordering::Relaxed);
         self.kill(server, silent.into_iter());
     }
+}
+
+/// What a replica tells its master: how far it is, and how far on disk, where it keeps an AOF.
+pub fn acknowledgement(server: &Server) -> Vec<String> {
+    let end = server.log.end();
+    let mut words = vec!["REPLCONF".into(), "ACK".into(), end.to_string()];
+    if server.settings().appendonly {
+        let on_disk = server.aof.durable_offset(server).unwrap_or(0).min(end);
+        words.extend(["FACK".into(), on_disk.to_string()]);
+    }
+    words
+}
+
+/// How many disks have the log up to `offset`: our own, 0 or 1, and those of replicas.
+pub fn on_disks(server: &Server, offset: u64) -> (usize, usize) {
+    let own = server.aof.durable_offset(server).is_some_and(|durable| durable >= offset);
+    (usize::from(own), server.replication.on_disk_by(offset))
+}
+
+/// WAITAOF's reply.
+pub fn reply_on_disks(reply: &mut Reply<'_>, own: usize, replicas: usize) {
+    reply.array(2);
+    reply.integer(own as i64);
+    reply.integer(replicas as i64);
+}
+
+/// What WAITAOF is told where there is no AOF to wait for.
+pub fn no_aof() -> ReplyError {
+    ReplyError::fixed("ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled.")
 }
 
 /// 40 random hex digits.

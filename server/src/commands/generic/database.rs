@@ -36,7 +36,13 @@ pub fn flushdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 pub fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     flush(cx, args, 0..cx.settings.databases)?;
-    cx.keys.effects.dirty += 1;
+    cx.server.snapshots.cancel_save();
+    let has_saved = !cx.settings.save.is_empty() && !cx.session.is_obeyed() && {
+        // Otherwise the next start would bring everything back.
+        cx.keys.unlock();
+        crate::snapshot::save_at_rest(cx.server).is_ok()
+    };
+    cx.keys.effects.dirty = if has_saved { 0 } else { cx.keys.effects.dirty + 1 };
     Ok(())
 }
 
