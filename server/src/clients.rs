@@ -2,8 +2,9 @@
 
 use crate::exec::session::Session;
 use crate::exec::{Cx, SessionFlags};
-use crate::net::Conn;
+use crate::net::{Conn, Mail};
 use crate::pubsub::Space;
+use crate::server::Server;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
@@ -80,7 +81,7 @@ impl<'a> View<'a> {
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
              qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem={multi_bytes} rbs={output_capacity} \
              rbp={output_capacity} obl=0 oll={} omem={output} tot-mem={total} events={events} cmd={command} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             user={} redir=-1 resp={} lib-name={} lib-ver={}",
             s.id,
             s.peer,
             s.local,
@@ -94,6 +95,7 @@ impl<'a> View<'a> {
             subscribed(Space::Patterns),
             subscribed(Space::Shard),
             usize::from(output > 0),
+            String::from_utf8_lossy(s.user_name()),
             s.resp.number(),
             s.lib_name,
             s.lib_version,
@@ -130,11 +132,21 @@ pub fn each(cx: &mut Cx<'_>, mut show: impl FnMut(View<'_>)) {
     each_other(cx, |_, conn| show(View { session: &conn.session, conn: Some(conn) }));
 }
 
-/// Every connection but the caller's own, with the thread that owns it. The world is at rest.
+/// Closes a connection of a thread. The world is at rest.
+pub fn doom(server: &Server, thread: usize, conn: &mut Conn) {
+    conn.doomed = true;
+    // Nothing is to be popped or published for it any more.
+    crate::blocking::forget(server, &mut conn.session);
+    server.pubsub.forget(&mut conn.session);
+    server.post(thread, Mail::Kill { client: conn.session.id });
+}
+
+/// Every connection but the caller's own and those that are being closed, with the thread that owns it. The world is at rest.
 pub fn each_other(cx: &mut Cx<'_>, mut visit: impl FnMut(usize, &mut Conn)) {
     let Some(world) = &mut cx.world else { return };
     for (thread, state) in world.threads().into_iter().enumerate() {
-        state.iter_mut().for_each(|(_, conn)| visit(thread, conn));
+        let alive = state.iter_mut().filter(|(_, conn)| !conn.doomed);
+        alive.for_each(|(_, conn)| visit(thread, conn));
     }
 }
 

@@ -1,6 +1,7 @@
 //! The server: event loops, command families, dispatch, configuration, replication, and the glue between the
 //! crates below.
 
+mod acl;
 mod aof;
 mod blocking;
 mod clients;

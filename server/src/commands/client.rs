@@ -2,12 +2,14 @@
 
 use super::help::{container, help};
 use super::prelude::*;
+use crate::acl::{Acl, User};
 use crate::clients::{self, ClientType, View};
 use crate::exec::cx::Wait;
 use crate::exec::session::Session;
 use crate::net::{Conn, Mail};
 use protocol::Reply;
 use protocol::number::parse_i64;
+use std::sync::Arc;
 
 fn client_id(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.reply.integer(cx.session.id as i64);
@@ -151,11 +153,12 @@ struct Victims<'a> {
     of_type: Option<ClientType>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
+    user: Option<Arc<User>>,
     spare_self: bool,
 }
 
 impl<'a> Victims<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Victims<'a>, ReplyError> {
+    fn parse(acl: &Acl, args: &mut Args<'a>) -> Result<Victims<'a>, ReplyError> {
         let mut victims = Victims { spare_self: true, ..Victims::default() };
         while args.left() >= 2 {
             if args.flag("ID") {
@@ -168,10 +171,10 @@ impl<'a> Victims<'a> {
             } else if args.flag("LADDR") {
                 victims.laddr = Some(args.bytes()?);
             } else if args.flag("USER") {
-                let user = args.bytes()?;
-                if user != b"default" {
-                    return Err(ReplyError::new([b"ERR No such user '", user, b"'"].concat()));
-                }
+                let name = args.bytes()?;
+                let user = acl.user(name);
+                victims.user =
+                    Some(user.ok_or_else(|| ReplyError::new([b"ERR No such user '", name, b"'"].concat()))?);
             } else if args.flag("SKIPME") {
                 victims.spare_self = match () {
                     () if args.flag("YES") => true,
@@ -191,6 +194,7 @@ impl<'a> Victims<'a> {
             && self.of_type.is_none_or(|of_type| of_type == ClientType::of(session))
             && self.addr.is_none_or(|addr| addr == session.peer.as_bytes())
             && self.laddr.is_none_or(|laddr| laddr == session.local.as_bytes())
+            && self.user.as_ref().is_none_or(|user| session.is_user(user))
     }
 }
 
@@ -204,7 +208,7 @@ fn client_kill(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         cx.reply.ok();
         return Ok(());
     }
-    let victims = Victims::parse(args)?;
+    let victims = Victims::parse(&cx.server.acl, args)?;
     let killed = kill(cx, &victims);
     cx.reply.integer(killed);
     Ok(())
@@ -215,10 +219,7 @@ fn kill(cx: &mut Cx<'_>, victims: &Victims<'_>) -> i64 {
     let server = cx.server.clone();
     clients::each_other(cx, |thread, conn| {
         if victims.include(&conn.session) {
-            conn.doomed = true;
-            // Nothing is to be popped for it any more.
-            crate::blocking::forget(&server, &mut conn.session);
-            server.post(thread, Mail::Kill { client: conn.session.id });
+            clients::doom(&server, thread, conn);
             killed += 1;
         }
     });

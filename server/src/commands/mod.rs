@@ -11,11 +11,12 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod acl;
 mod bitmap;
 mod client;
 mod cluster;
 mod common;
-mod config;
+pub mod config;
 mod connection;
 mod debug;
 mod function;
@@ -60,6 +61,7 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    acl::COMMANDS,
     bitmap::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,

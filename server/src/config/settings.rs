@@ -43,6 +43,10 @@ pub struct Settings {
     pub loglevel: String,
     pub dir: PathBuf,
     pub requirepass: String,
+    /// `acl-pubsub-default`: new users may use all channels.
+    pub acl_all_channels: bool,
+    pub aclfile: String,
+    pub acllog_max_len: usize,
     pub masterauth: String,
     pub masteruser: String,
 
@@ -166,6 +170,9 @@ impl Settings {
             loglevel: text("loglevel"),
             dir: PathBuf::from(v.text("dir")),
             requirepass: text("requirepass"),
+            acl_all_channels: v.text("acl-pubsub-default") == "allchannels",
+            aclfile: text("aclfile"),
+            acllog_max_len: size("acllog-max-len"),
             masterauth: text("masterauth"),
             masteruser: text("masteruser"),
             maxmemory_bytes: uint("maxmemory"),

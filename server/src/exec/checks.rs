@@ -6,6 +6,7 @@ use super::dispatch::{Batch, Target};
 use super::session::{Session, SessionFlags};
 use super::spec::Flags;
 use super::table::Command;
+use crate::acl::{Context, check};
 use crate::config::Access;
 use crate::server::Server;
 use protocol::{Argv, ReplyError, Resp};
@@ -34,6 +35,7 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Ok(());
     }
     allowed_in_multi(c)?;
+    permitted(c)?;
     routed_here(c)?;
     enough_memory(c)?;
     disk_healthy(c)?;
@@ -77,6 +79,14 @@ fn allowed_in_multi(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Err(ReplyError::fixed("ERR Command not allowed inside a transaction"));
     }
     Ok(())
+}
+
+/// The session's user must have the right.
+#[inline]
+fn permitted(c: &Checked<'_>) -> Result<(), ReplyError> {
+    let context = if c.session.multi.is_some() { Context::Multi } else { Context::Toplevel };
+    check::permitted(c.server, c.session, c.command, c.argv, context)
+        .map_err(|(_, text)| check::no_perm(&text))
 }
 
 /// In a cluster, the keys must be in one slot, and that slot here.

@@ -2,6 +2,7 @@
 
 use super::spec::Flags;
 use super::table::Command;
+use crate::acl::User;
 use crate::pubsub::Subscriptions;
 use crate::write_log::Cursor;
 use protocol::{ArgVec, Resp};
@@ -30,6 +31,10 @@ bitflags::bitflags! {
         const UNIX_SOCKET = 1 << 13;
         /// Listens to some channel.
         const SUBSCRIBED = 1 << 14;
+        /// Its user may not do everything.
+        const RESTRICTED = 1 << 15;
+        /// Was not let in when it came, but is while the default user needs no password.
+        const GUEST = 1 << 16;
     }
 }
 
@@ -39,6 +44,8 @@ pub struct Session {
     /// The IO thread that owns the connection.
     pub thread: usize,
     pub flags: SessionFlags,
+    /// Whose session this is; `None` for those who are obeyed.
+    pub user: Option<std::sync::Arc<User>>,
     pub db: usize,
     pub resp: Resp,
     pub name: String,
@@ -122,6 +129,7 @@ impl Session {
             id,
             thread: 0,
             flags: SessionFlags::empty(),
+            user: None,
             db: 0,
             resp: Resp::V2,
             name: String::new(),
@@ -149,6 +157,8 @@ impl Session {
     pub fn stand_in(&self) -> Session {
         let mut session = Session::new(self.id, self.peer.clone(), self.local.clone(), self.created_ms);
         session.flags = self.flags;
+        session.user.clone_from(&self.user);
+        session.last_command = self.last_command;
         session.db = self.db;
         session.resp = self.resp;
         session.name.clone_from(&self.name);

@@ -49,8 +49,9 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["reply_buffer_shrinks", "reply_buffer_expands", "eventloop_cycles"]);
     text.zeros(&["eventloop_duration_sum", "eventloop_duration_cmd_sum"]);
     text.zeros(&["instantaneous_eventloop_cycles_per_sec", "instantaneous_eventloop_duration_usec"]);
-    text.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
-    text.field("acl_access_denied_channel", 0);
+    for reason in crate::acl::log::Reason::ALL {
+        text.field(&format!("acl_access_denied_{}", reason.short_name()), cx.server.acl.log.count(reason));
+    }
 }
 
 pub fn commands(text: &mut Text, cx: &Cx<'_>) {

@@ -293,6 +293,8 @@ impl IoThread {
 
     fn adopt(&mut self, turn: &mut Turn<'_>, mut conn: Box<Conn>) {
         conn.session.thread = self.index;
+        // Rights may have changed while it was on its way.
+        conn.session.refresh_rights(&turn.server.acl);
         let token = turn.state().reserve(conn.session.id);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(conn.socket.source(), Token(token), interest).is_err() {
