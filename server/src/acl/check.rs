@@ -20,6 +20,10 @@ impl NamedKeys {
             let found = command.spec.each_key(argv, |at, flags| {
                 keys.push((at, crate::exec::spec::flags_of_call(command.spec, argv, flags)));
             });
+            // MIGRATE has an empty key where other keys follow.
+            if keys.iter().any(|(_, flags)| flags.contains(KeyFlags::INCOMPLETE)) {
+                keys.retain(|&(at, _)| !argv.get(at).is_empty());
+            }
             // What does not add up names no keys; the handler will refuse it.
             if found.is_err() { Vec::new() } else { keys }
         })

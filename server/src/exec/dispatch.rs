@@ -376,8 +376,12 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let changed = cx.keys.effects.dirty != dirty_before || command.has(Flags::ALWAYS_PROPAGATED);
     let db = cx.session.db;
     cx.keys.effects.finish_command(db, argv, changed);
-    // Who waits for keys is counted when that is over.
-    stats.calls.add(u64::from(!matches!(cx.wait, Some(Wait::Keys | Wait::World))));
+    // Who waits for keys is counted when that is over, and so is the time it takes.
+    if matches!(cx.wait, Some(Wait::Keys | Wait::World)) {
+        timer.skip();
+        return;
+    }
+    stats.calls.add(1);
     let slower_than = cx.settings.slowlog_slower_than_micros;
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
@@ -430,6 +434,12 @@ impl Timer {
             return None;
         }
         Some(self.end_run(stats))
+    }
+
+    /// A command has begun and will be run again: its time is nobody's.
+    #[cold]
+    fn skip(&mut self) {
+        *self = Timer::start();
     }
 
     pub fn end_run(&mut self, stats: &ThreadStats) -> u64 {
