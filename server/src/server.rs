@@ -28,6 +28,9 @@ pub struct Server {
     pub watches: Watches,
     pub pubsub: PubSub,
     pub waiters: crate::blocking::Waiters,
+    pub tracking: crate::tracking::Tracking,
+    pub monitors: crate::monitor::Monitors,
+    pub latency: crate::latency::Latency,
     pub slowlog: Slowlog,
     pub acl: crate::acl::Acl,
     pub scripts: crate::script::Scripts,
@@ -68,6 +71,9 @@ impl Server {
             watches: Watches::default(),
             pubsub: PubSub::default(),
             waiters: Default::default(),
+            tracking: Default::default(),
+            monitors: Default::default(),
+            latency: Default::default(),
             slowlog: Slowlog::default(),
             acl: crate::acl::Acl::new(&settings),
             scripts: Default::default(),
@@ -248,6 +254,8 @@ impl Server {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
+        self.tracking.end(&mut conn.session);
+        self.monitors.remove(&mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(conn.session.id);
         }

@@ -294,7 +294,7 @@ mod tests {
             ("set r 1", Denied::Key(1)),
             ("del a", Denied::Command),
             ("publish d m", Denied::Channel(1)),
-            ("copy y x", Denied::Key(2)),
+            ("copy y x", Denied::Key(1)),
             ("copy x x", Denied::Key(2)),
         ];
         for (line, why) in denied {

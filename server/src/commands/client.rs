@@ -1,5 +1,6 @@
 //! CLIENT: what connections say about themselves, and what they may do to others.
 
+use super::caching;
 use super::help::{container, help};
 use super::prelude::*;
 use crate::acl::{Acl, User};
@@ -101,7 +102,7 @@ fn client_no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn client_info(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let line = View::own(cx.session).line(cx.now_ms) + "\n";
+    let line = View::asking(cx.session, cx.argv).line(cx.now_ms) + "\n";
     cx.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }
@@ -294,16 +295,12 @@ fn client_unpause(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// No tracking, hence no redirection.
-fn client_getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.integer(-1);
-    Ok(())
-}
-
 fn client_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     help(
         cx,
         &[
+            "CACHING (YES|NO)",
+            "    Chooses whether what the next command reads is tracked, in OPTIN and OPTOUT mode.",
             "GETNAME",
             "    Tells the name of this connection.",
             "GETREDIR",
@@ -330,6 +327,10 @@ fn client_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             "    Notes the client library: LIB-NAME, LIB-VER.",
             "SETNAME <name>",
             "    Names this connection.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Has this connection told when keys change that it may have cached.",
+            "TRACKINGINFO",
+            "    Shows how this connection tracks keys.",
             "UNPAUSE",
             "    Lets commands that were held back go on.",
             "UNBLOCK <id> [TIMEOUT|ERROR]",
@@ -353,7 +354,10 @@ const CLIENT: &[CommandSpec] = &[
     CommandSpec::new("pause", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_pause).acl(acl!(CONNECTION)).group(Group::Connection).since("3.0.0"),
     CommandSpec::new("unpause", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unpause).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("unblock", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unblock).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
-    CommandSpec::new("getredir", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_getredir).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("tracking", -3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), caching::tracking).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("caching", 3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::caching).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("trackinginfo", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::trackinginfo).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
+    CommandSpec::new("getredir", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::getredir).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("help", 2, flags!(LOADING | STALE | SENTINEL), client_help).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
 ];
 

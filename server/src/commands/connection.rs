@@ -145,6 +145,8 @@ fn reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.session.multi = None;
     super::transactions::unwatch(cx.server, cx.session);
     cx.server.pubsub.forget(cx.session);
+    cx.server.tracking.end(cx.session);
+    cx.server.monitors.remove(cx.session);
     let keep = SessionFlags::UNIX_SOCKET;
     cx.session.flags &= keep;
     cx.session.log_out(&cx.server.acl);

@@ -13,6 +13,7 @@ macro_rules! key {
 
 mod acl;
 mod bitmap;
+mod caching;
 mod client;
 mod cluster;
 mod common;
@@ -27,6 +28,7 @@ mod hash_expire;
 mod help;
 mod hyperloglog;
 mod introspection;
+mod latency;
 mod lcs;
 mod list;
 mod list_wait;
@@ -75,6 +77,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     hash_expire::COMMANDS,
     hyperloglog::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
     list::COMMANDS,
     list_wait::COMMANDS,
     memory::COMMANDS,

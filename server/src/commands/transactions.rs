@@ -99,6 +99,8 @@ fn watch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (db, id) = (cx.session.db, cx.session.id);
     cx.server.watches.register(cx.session);
     for key in args.rest() {
+        // What has expired already is not there: that it goes is no change.
+        cx.keys.exists(key);
         if cx.keys.watch(key, id) {
             cx.session.watched.push((db, key.into()));
         }

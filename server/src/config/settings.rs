@@ -42,6 +42,7 @@ pub struct Settings {
     pub hz: u64,
     pub loglevel: String,
     pub dir: PathBuf,
+    pub tracking_table_max_keys: usize,
     pub requirepass: String,
     /// `acl-pubsub-default`: new users may use all channels.
     pub acl_all_channels: bool,
@@ -68,6 +69,7 @@ pub struct Settings {
 
     pub slowlog_slower_than_micros: i64,
     pub slowlog_max_len: usize,
+    pub latency_monitor_threshold_ms: u64,
     pub cluster_allow_pubsubshard_when_down: bool,
     /// A script that takes longer is slow; 0 for never.
     pub busy_reply_threshold_ms: u64,
@@ -169,6 +171,7 @@ impl Settings {
             hz: uint("hz").clamp(1, 500),
             loglevel: text("loglevel"),
             dir: PathBuf::from(v.text("dir")),
+            tracking_table_max_keys: size("tracking-table-max-keys"),
             requirepass: text("requirepass"),
             acl_all_channels: v.text("acl-pubsub-default") == "allchannels",
             aclfile: text("aclfile"),
@@ -205,6 +208,7 @@ impl Settings {
             },
             slowlog_slower_than_micros: v.int("slowlog-log-slower-than"),
             slowlog_max_len: size("slowlog-max-len"),
+            latency_monitor_threshold_ms: uint("latency-monitor-threshold"),
             busy_reply_threshold_ms: v.int("busy-reply-threshold") as u64,
             notify: crate::notify::Classes::parse(v.text("notify-keyspace-events")).expect("canonical"),
             enable_debug: access(v.text("enable-debug-command")),

@@ -44,7 +44,8 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
     only_listening(c)?;
     stale(c)?;
     loading(c)?;
-    not_busy(c)
+    not_busy(c)?;
+    no_onlooker(c)
 }
 
 impl Checked<'_> {
@@ -182,6 +183,17 @@ fn loading(c: &Checked<'_>) -> Result<(), ReplyError> {
 fn not_busy(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.busy && !c.command.has(Flags::ALLOW_BUSY) {
         return Err(c.server.scripts.busy.refusal());
+    }
+    Ok(())
+}
+
+/// Replicas and monitors look on: what they send must not touch keys.
+#[inline]
+fn no_onlooker(c: &Checked<'_>) -> Result<(), ReplyError> {
+    const ONLOOKER: SessionFlags = SessionFlags::REPLICA.union(SessionFlags::MONITOR);
+    const TOUCHES: Flags = Flags::READONLY.union(Flags::WRITE).union(Flags::MAY_REPLICATE);
+    if c.session.flags.intersects(ONLOOKER) && c.flags.intersects(TOUCHES) {
+        return Err(ReplyError::fixed("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
 }

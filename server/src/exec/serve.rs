@@ -73,6 +73,9 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
             keys = back;
             let write_offset = keys.effects.append_to(&server.log);
             server.post_deliveries(std::mem::take(&mut keys.effects.deliveries));
+            if !keys.effects.tracked.is_empty() {
+                server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
+            }
             if wait.is_some() {
                 reply.out.clear();
                 at += 1;

@@ -35,6 +35,8 @@ bitflags::bitflags! {
         const RESTRICTED = 1 << 15;
         /// Was not let in when it came, but is while the default user needs no password.
         const GUEST = 1 << 16;
+        /// What it reads is tracked, or what begins with its prefixes.
+        const TRACKING = 1 << 17;
     }
 }
 
@@ -66,6 +68,8 @@ pub struct Session {
     pub watch_broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
     /// What it listens to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it wants to be told of keys that change, if anything.
+    pub tracking: Option<Box<crate::tracking::Wishes>>,
     /// Set while a command waits for keys.
     pub blocked: Option<std::sync::Arc<crate::blocking::Waiter>>,
     /// Where in the write log this client's last write ended, for WAIT and the commit gate.
@@ -145,6 +149,7 @@ impl Session {
             watched: Vec::new(),
             watch_broken: Default::default(),
             subscriptions: None,
+            tracking: None,
             blocked: None,
             last_write_offset: 0,
             replica: None,
@@ -158,6 +163,7 @@ impl Session {
         let mut session = Session::new(self.id, self.peer.clone(), self.local.clone(), self.created_ms);
         session.flags = self.flags;
         session.user.clone_from(&self.user);
+        session.tracking.clone_from(&self.tracking);
         session.last_command = self.last_command;
         session.db = self.db;
         session.resp = self.resp;

@@ -39,7 +39,10 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["latest_fork_usec", "total_forks", "migrate_cached_sockets", "slave_expires_tracked_keys"]);
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
-    text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    let tracking = cx.server.tracking.summary();
+    text.field("tracking_total_keys", tracking.keys);
+    text.field("tracking_total_items", tracking.items);
+    text.field("tracking_total_prefixes", tracking.prefixes);
     text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", stats.sum(|t| &t.error_replies));
     text.field("dump_payload_sanitizations", 0);
