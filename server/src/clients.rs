@@ -2,8 +2,10 @@
 
 use crate::exec::session::Session;
 use crate::exec::{Cx, SessionFlags};
-use crate::net::Conn;
+use crate::net::{Conn, Mail};
 use crate::pubsub::Space;
+use crate::server::Server;
+use protocol::Argv;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI64};
 
@@ -46,11 +48,20 @@ pub struct View<'a> {
     pub session: &'a Session,
     /// `None` for the client that asks: it is being served.
     conn: Option<&'a Conn>,
+    /// Bytes of the command it asks by.
+    query_bytes: usize,
 }
 
 impl<'a> View<'a> {
     pub fn own(session: &'a Session) -> View<'a> {
-        View { session, conn: None }
+        View { session, conn: None, query_bytes: 0 }
+    }
+
+    /// The client that asks, by the command `argv`.
+    pub fn asking(session: &'a Session, argv: Argv<'_>) -> View<'a> {
+        let mut query = Vec::new();
+        protocol::reply::write_command(&mut query, argv.iter());
+        View { session, conn: None, query_bytes: query.len() }
     }
 
     pub fn client_type(&self) -> ClientType {
@@ -64,8 +75,9 @@ impl<'a> View<'a> {
         let multi = s.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
         let multi_bytes: usize =
             s.multi.iter().flat_map(|multi| &multi.queue).map(|(_, args)| args.memory_bytes()).sum();
-        let (qbuf, qbuf_free) =
-            self.conn.map_or((0, 0), |conn| (conn.input.len(), conn.input.capacity() - conn.input.len()));
+        let (qbuf, qbuf_free) = self.conn.map_or((self.query_bytes, 0), |conn| {
+            (conn.input.len(), conn.input.capacity() - conn.input.len())
+        });
         let (output, output_capacity) =
             self.conn.map_or((0, 0), |conn| (conn.output.len(), conn.output.capacity()));
         let total = size_of::<Conn>()
@@ -80,7 +92,7 @@ impl<'a> View<'a> {
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
              qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem={multi_bytes} rbs={output_capacity} \
              rbp={output_capacity} obl=0 oll={} omem={output} tot-mem={total} events={events} cmd={command} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}",
+             user={} redir={} resp={} lib-name={} lib-ver={}",
             s.id,
             s.peer,
             s.local,
@@ -94,6 +106,8 @@ impl<'a> View<'a> {
             subscribed(Space::Patterns),
             subscribed(Space::Shard),
             usize::from(output > 0),
+            String::from_utf8_lossy(s.user_name()),
+            redirect(s),
             s.resp.number(),
             s.lib_name,
             s.lib_version,
@@ -104,6 +118,7 @@ impl<'a> View<'a> {
         let s = self.session;
         let waits = self.conn.is_some_and(|conn| conn.waiting.is_some());
         let doomed = self.conn.is_some_and(|conn| conn.doomed);
+        let wishes = s.tracking.as_deref();
         let letters = [
             ('O', s.is(SessionFlags::MONITOR)),
             ('S', self.client_type() == ClientType::Replica),
@@ -111,6 +126,9 @@ impl<'a> View<'a> {
             ('P', s.is(SessionFlags::SUBSCRIBED)),
             ('x', s.multi.is_some()),
             ('b', waits),
+            ('t', wishes.is_some()),
+            ('R', wishes.is_some_and(|wishes| wishes.is_redirect_broken)),
+            ('B', wishes.is_some_and(|wishes| wishes.is_broadcast)),
             ('d', s.watch_broken.load(Relaxed)),
             ('c', s.is(SessionFlags::CLOSE_AFTER_REPLY)),
             ('A', doomed),
@@ -124,17 +142,32 @@ impl<'a> View<'a> {
     }
 }
 
-/// Shows every connection, the caller's own first. The world is at rest.
-pub fn each(cx: &mut Cx<'_>, mut show: impl FnMut(View<'_>)) {
-    show(View::own(cx.session));
-    each_other(cx, |_, conn| show(View { session: &conn.session, conn: Some(conn) }));
+/// The client that is told of invalid keys in place of this one; 0 when it is told itself, -1 when it tracks nothing.
+pub fn redirect(session: &Session) -> i64 {
+    session.tracking.as_ref().map_or(-1, |wishes| wishes.redirect.map_or(0, |(client, _)| client as i64))
 }
 
-/// Every connection but the caller's own, with the thread that owns it. The world is at rest.
+/// Shows every connection, the caller's own first. The world is at rest.
+pub fn each(cx: &mut Cx<'_>, mut show: impl FnMut(View<'_>)) {
+    show(View::asking(cx.session, cx.argv));
+    each_other(cx, |_, conn| show(View { session: &conn.session, conn: Some(conn), query_bytes: 0 }));
+}
+
+/// Closes a connection of a thread. The world is at rest.
+pub fn doom(server: &Server, thread: usize, conn: &mut Conn) {
+    conn.doomed = true;
+    // Nothing is to be popped or published for it any more.
+    crate::blocking::forget(server, &mut conn.session);
+    server.pubsub.forget(&mut conn.session);
+    server.post(thread, Mail::Kill { client: conn.session.id });
+}
+
+/// Every connection but the caller's own and those that are being closed, with the thread that owns it. The world is at rest.
 pub fn each_other(cx: &mut Cx<'_>, mut visit: impl FnMut(usize, &mut Conn)) {
     let Some(world) = &mut cx.world else { return };
     for (thread, state) in world.threads().into_iter().enumerate() {
-        state.iter_mut().for_each(|(_, conn)| visit(thread, conn));
+        let alive = state.iter_mut().filter(|(_, conn)| !conn.doomed);
+        alive.for_each(|(_, conn)| visit(thread, conn));
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::clock;
 use crate::exec::keys::remove_fields;
+use crate::latency::Event;
+use crate::net::Mail;
 use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::expire::{ExpireCycle, FieldCycle};
@@ -28,6 +30,7 @@ pub fn run(server: &Arc<Server>) {
         server.replication.failover.cron(server, now_ms);
         if now_ms / 1000 != second {
             second = now_ms / 1000;
+            server.post_all(|| Mail::Sweep);
             server.replication.cron(server, now_ms, second as u64);
             crate::persist::cron(server, &settings, now_ms);
         }
@@ -69,6 +72,7 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             if lazy {
                 entry.into_iter().for_each(crate::lazyfree::drop_entry);
             }
+            crate::tracking::key_gone(server, slot, key);
             removed += 1;
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
@@ -89,6 +93,8 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
             break;
         }
     }
+    let micros = started.elapsed().as_micros() as u64;
+    server.latency.note(server.settings().latency_monitor_threshold_ms, Event::ExpireCycle, micros);
     removed
 }
 

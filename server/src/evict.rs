@@ -116,6 +116,7 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
     let Some(database) = server.keyspace.db(db) else { return };
     let mut slot = database.lock_write(Slot::of(key));
     let Some(entry) = slot.remove(key) else { return };
+    crate::tracking::key_gone(server, &mut slot, key);
     if let Some(side) = slot.side() {
         server.watches.touch(side, key);
         crate::blocking::tell(server, side, db, key);

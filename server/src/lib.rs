@@ -1,6 +1,7 @@
 //! The server: event loops, command families, dispatch, configuration, replication, and the glue between the
 //! crates below.
 
+mod acl;
 mod aof;
 mod blocking;
 mod clients;
@@ -15,9 +16,11 @@ mod exec;
 mod gate;
 mod histogram;
 mod info;
+mod latency;
 mod lazyfree;
 pub mod log;
 mod memory;
+mod monitor;
 mod net;
 mod notify;
 mod own_expiry;
@@ -33,6 +36,7 @@ mod snapshot;
 mod start;
 mod stats;
 mod switches;
+mod tracking;
 mod watch;
 mod write_log;
 

@@ -48,8 +48,7 @@ pub fn serve(start: Start) -> io::Result<i32> {
     pidfile::write(&values);
     banner::show(&values);
     let config = Config::new(values, file);
-    config.set_extra_lines(loaded.extra.iter().map(|words| words.join(" ")).collect());
-    run(config)
+    run(config, &loaded.users)
 }
 
 fn announce(configured: bool) {
@@ -83,7 +82,7 @@ fn set(values: &mut Values, name: &str, text: &str) {
 }
 
 /// Starts the threads; the calling one waits for the end.
-fn run(config: Config) -> io::Result<i32> {
+fn run(config: Config, users: &[Vec<String>]) -> io::Result<i32> {
     let settings = config.settings_shared();
     let cluster = if settings.cluster_enabled { Some(Cluster::open(&settings)?) } else { None };
     let mut rng = fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 40);
@@ -94,6 +93,7 @@ fn run(config: Config) -> io::Result<i32> {
     assert!(server.listeners.set(listeners).is_ok(), "they are bound once");
     // The log says so when it cannot be done; that is no reason not to serve.
     let _ = oom::adjust(&settings, false);
+    server.acl.load_at_start(&settings, users).map_err(io::Error::other)?;
     signals::handle(server.clone())?;
     let mut mailboxes = Vec::new();
     let mut threads = Vec::new();

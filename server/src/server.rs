@@ -28,7 +28,11 @@ pub struct Server {
     pub watches: Watches,
     pub pubsub: PubSub,
     pub waiters: crate::blocking::Waiters,
+    pub tracking: crate::tracking::Tracking,
+    pub monitors: crate::monitor::Monitors,
+    pub latency: crate::latency::Latency,
     pub slowlog: Slowlog,
+    pub acl: crate::acl::Acl,
     pub scripts: crate::script::Scripts,
     pub eviction: Eviction,
     pub replication: Replication,
@@ -72,7 +76,11 @@ impl Server {
             watches: Watches::default(),
             pubsub: PubSub::default(),
             waiters: Default::default(),
+            tracking: Default::default(),
+            monitors: Default::default(),
+            latency: Default::default(),
             slowlog: Slowlog::default(),
+            acl: crate::acl::Acl::new(&settings),
             scripts: Default::default(),
             eviction: Eviction::new(now_ms as u64),
             replication: Replication::new(&run_id),
@@ -268,6 +276,8 @@ impl Server {
         self.stats.connected.fetch_sub(1, Ordering::Relaxed);
         crate::commands::transactions::unwatch(self, &mut conn.session);
         self.pubsub.forget(&mut conn.session);
+        self.tracking.end(&mut conn.session);
+        self.monitors.remove(&mut conn.session);
         if conn.feed.is_some() {
             self.replication.replica_gone(self, conn.session.id);
         }

@@ -16,7 +16,7 @@ const SCENARIOS: &[(&str, &str)] = &[
     ),
     (
         "patterns",
-        "a: PSUBSCRIBE n?ws *s\n a<\n b: SUBSCRIBE news\n d: PUBLISH news x\n b<\n d: PUBLISH nows y\n d: PUBSUB NUMPAT\n a: PUNSUBSCRIBE n?ws\n b: UNSUBSCRIBE",
+        "a: PSUBSCRIBE n?ws x*\n a<\n b: SUBSCRIBE news\n d: PUBLISH news x\n b<\n a<\n d: PUBLISH nows y\n a<\n d: PUBSUB NUMPAT\n a: PUNSUBSCRIBE n?ws\n b: UNSUBSCRIBE",
     ),
     (
         "leaving what was never joined",

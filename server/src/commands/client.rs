@@ -1,13 +1,16 @@
 //! CLIENT: what connections say about themselves, and what they may do to others.
 
+use super::caching;
 use super::help::{container, help};
 use super::prelude::*;
+use crate::acl::{Acl, User};
 use crate::clients::{self, ClientType, View};
 use crate::exec::cx::Wait;
 use crate::exec::session::Session;
 use crate::net::{Conn, Mail};
 use protocol::Reply;
 use protocol::number::parse_i64;
+use std::sync::Arc;
 
 fn client_id(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.reply.integer(cx.session.id as i64);
@@ -99,7 +102,7 @@ fn client_no_touch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn client_info(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let line = View::own(cx.session).line(cx.now_ms) + "\n";
+    let line = View::asking(cx.session, cx.argv).line(cx.now_ms) + "\n";
     cx.reply.verbatim("txt", line.as_bytes());
     Ok(())
 }
@@ -151,11 +154,12 @@ struct Victims<'a> {
     of_type: Option<ClientType>,
     addr: Option<&'a [u8]>,
     laddr: Option<&'a [u8]>,
+    user: Option<Arc<User>>,
     spare_self: bool,
 }
 
 impl<'a> Victims<'a> {
-    fn parse(args: &mut Args<'a>) -> Result<Victims<'a>, ReplyError> {
+    fn parse(acl: &Acl, args: &mut Args<'a>) -> Result<Victims<'a>, ReplyError> {
         let mut victims = Victims { spare_self: true, ..Victims::default() };
         while args.left() >= 2 {
             if args.flag("ID") {
@@ -168,10 +172,10 @@ impl<'a> Victims<'a> {
             } else if args.flag("LADDR") {
                 victims.laddr = Some(args.bytes()?);
             } else if args.flag("USER") {
-                let user = args.bytes()?;
-                if user != b"default" {
-                    return Err(ReplyError::new([b"ERR No such user '", user, b"'"].concat()));
-                }
+                let name = args.bytes()?;
+                let user = acl.user(name);
+                victims.user =
+                    Some(user.ok_or_else(|| ReplyError::new([b"ERR No such user '", name, b"'"].concat()))?);
             } else if args.flag("SKIPME") {
                 victims.spare_self = match () {
                     () if args.flag("YES") => true,
@@ -191,6 +195,7 @@ impl<'a> Victims<'a> {
             && self.of_type.is_none_or(|of_type| of_type == ClientType::of(session))
             && self.addr.is_none_or(|addr| addr == session.peer.as_bytes())
             && self.laddr.is_none_or(|laddr| laddr == session.local.as_bytes())
+            && self.user.as_ref().is_none_or(|user| session.is_user(user))
     }
 }
 
@@ -204,7 +209,7 @@ fn client_kill(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         cx.reply.ok();
         return Ok(());
     }
-    let victims = Victims::parse(args)?;
+    let victims = Victims::parse(&cx.server.acl, args)?;
     let killed = kill(cx, &victims);
     cx.reply.integer(killed);
     Ok(())
@@ -215,10 +220,7 @@ fn kill(cx: &mut Cx<'_>, victims: &Victims<'_>) -> i64 {
     let server = cx.server.clone();
     clients::each_other(cx, |thread, conn| {
         if victims.include(&conn.session) {
-            conn.doomed = true;
-            // Nothing is to be popped for it any more.
-            crate::blocking::forget(&server, &mut conn.session);
-            server.post(thread, Mail::Kill { client: conn.session.id });
+            clients::doom(&server, thread, conn);
             killed += 1;
         }
     });
@@ -293,16 +295,12 @@ fn client_unpause(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// No tracking, hence no redirection.
-fn client_getredir(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.integer(-1);
-    Ok(())
-}
-
 fn client_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     help(
         cx,
         &[
+            "CACHING (YES|NO)",
+            "    Chooses whether what the next command reads is tracked, in OPTIN and OPTOUT mode.",
             "GETNAME",
             "    Tells the name of this connection.",
             "GETREDIR",
@@ -329,6 +327,10 @@ fn client_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             "    Notes the client library: LIB-NAME, LIB-VER.",
             "SETNAME <name>",
             "    Names this connection.",
+            "TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]] [OPTIN] [OPTOUT] [NOLOOP]",
+            "    Has this connection told when keys change that it may have cached.",
+            "TRACKINGINFO",
+            "    Shows how this connection tracks keys.",
             "UNPAUSE",
             "    Lets commands that were held back go on.",
             "UNBLOCK <id> [TIMEOUT|ERROR]",
@@ -352,7 +354,10 @@ const CLIENT: &[CommandSpec] = &[
     CommandSpec::new("pause", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_pause).acl(acl!(CONNECTION)).group(Group::Connection).since("3.0.0"),
     CommandSpec::new("unpause", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unpause).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
     CommandSpec::new("unblock", -3, flags!(ADMIN | NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), client_unblock).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
-    CommandSpec::new("getredir", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), client_getredir).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("tracking", -3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL | EXCLUSIVE), caching::tracking).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("caching", 3, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::caching).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
+    CommandSpec::new("trackinginfo", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::trackinginfo).acl(acl!(CONNECTION)).group(Group::Connection).since("6.2.0"),
+    CommandSpec::new("getredir", 2, flags!(NOSCRIPT | LOADING | STALE | SENTINEL), caching::getredir).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("help", 2, flags!(LOADING | STALE | SENTINEL), client_help).acl(acl!(CONNECTION)).group(Group::Connection).since("5.0.0"),
 ];
 

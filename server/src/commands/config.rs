@@ -3,6 +3,7 @@
 use super::help::{container, help};
 use super::prelude::*;
 use crate::config::{Access, PARAMS, Values, row_of};
+use crate::server::Server;
 use protocol::glob;
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -102,7 +103,13 @@ fn apply(cx: &mut Cx<'_>, old: &Values, new: Values) -> Done {
     let before = config.settings_shared();
     config.replace(new);
     let after = config.settings_shared();
-    let Err((name, reason)) = cx.server.config_changed(&before, &after) else { return Ok(()) };
+    let Err((name, reason)) = cx.server.config_changed(&before, &after) else {
+        if before.requirepass != after.requirepass {
+            cx.server.acl.require_password(&after.requirepass);
+            crate::acl::apply_to_sessions(cx);
+        }
+        return Ok(());
+    };
     crate::log::warning(&format!(
         "Failed applying new configuration. Possibly related to new {name} setting. Restoring previous settings."
     ));
@@ -125,7 +132,7 @@ fn config_rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let Some(file) = &config.file else {
         return Err(ReplyError::fixed("ERR The server is running without a config file"));
     };
-    let text = match crate::config::rewrite(file, &config.values(), &config.extra_lines()) {
+    let text = match crate::config::rewrite(file, &config.values(), &user_lines(cx.server)) {
         Ok(()) => {
             crate::log::notice("CONFIG REWRITE executed with success.");
             cx.reply.ok();
@@ -135,6 +142,14 @@ fn config_rewrite(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     };
     crate::log::warning(&format!("CONFIG REWRITE failed: {text}"));
     Err(ReplyError::new(format!("ERR Rewriting config file: {text}")))
+}
+
+/// The users, as CONFIG REWRITE writes them; none when they have a file of their own.
+pub fn user_lines(server: &Server) -> Vec<String> {
+    if !server.settings().aclfile.is_empty() {
+        return Vec::new();
+    }
+    server.acl.lines().iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect()
 }
 
 fn config_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {

@@ -2,6 +2,9 @@
 
 use super::client::{check_name, set_name};
 use super::prelude::*;
+use crate::acl::log::{Context, Happened, Reason};
+use crate::clients::View;
+use crate::clock;
 use protocol::Resp;
 
 fn ping(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
@@ -44,30 +47,31 @@ fn auth(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         Some(password) => (first, password),
     };
     args.finish()?;
-    if args.argv().len() == 2 && cx.settings.requirepass.is_empty() {
+    if args.argv().len() == 2 && cx.server.acl.default.rules().needs_no_password {
         return Err(ReplyError::fixed(
             "ERR AUTH <password> called without any password configured for the default user. Are you sure your \
              configuration is correct?",
         ));
     }
-    authenticate(cx, user, password)?;
+    authenticate(cx, args.argv().name(), user, password)?;
     cx.reply.ok();
     Ok(())
 }
 
-fn authenticate(cx: &mut Cx<'_>, user: &[u8], password: &[u8]) -> Done {
-    let required = cx.settings.requirepass.as_bytes();
-    if user != b"default" || !(required.is_empty() || same_bytes(required, password)) {
-        return Err(ReplyError::WRONG_PASS);
+fn authenticate(cx: &mut Cx<'_>, command: &[u8], name: &[u8], password: &[u8]) -> Done {
+    if let Some(user) = cx.server.acl.authenticate(name, password) {
+        cx.session.log_in(user);
+        return Ok(());
     }
-    cx.session.flags.insert(SessionFlags::AUTHENTICATED);
-    Ok(())
-}
-
-/// Compares in a time that does not tell where the first difference is.
-fn same_bytes(a: &[u8], b: &[u8]) -> bool {
-    let difference = a.iter().zip(b.iter().chain(std::iter::repeat(&0))).fold(0, |d, (a, b)| d | (a ^ b));
-    difference == 0 && a.len() == b.len()
+    let happened = Happened {
+        reason: Reason::Auth,
+        context: if cx.in_transaction { Context::Multi } else { Context::Toplevel },
+        object: command.into(),
+        user: name.into(),
+        client: View::own(cx.session).line(cx.now_ms),
+    };
+    cx.server.acl.log.add(cx.settings.acllog_max_len, clock::now_ms(), happened);
+    Err(ReplyError::WRONG_PASS)
 }
 
 fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
@@ -97,7 +101,7 @@ fn hello(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
     }
     if let Some((user, password)) = credentials {
-        authenticate(cx, user, password)?;
+        authenticate(cx, args.argv().name(), user, password)?;
     }
     if !cx.session.is(SessionFlags::AUTHENTICATED) {
         return Err(ReplyError::fixed(
@@ -141,10 +145,11 @@ fn reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.session.multi = None;
     super::transactions::unwatch(cx.server, cx.session);
     cx.server.pubsub.forget(cx.session);
+    cx.server.tracking.end(cx.session);
+    cx.server.monitors.remove(cx.session);
     let keep = SessionFlags::UNIX_SOCKET;
-    let open = cx.settings.requirepass.is_empty();
     cx.session.flags &= keep;
-    cx.session.flags.set(SessionFlags::AUTHENTICATED, open);
+    cx.session.log_out(&cx.server.acl);
     cx.session.resp = Resp::V2;
     cx.reply.resp = Resp::V2;
     cx.session.name.clear();

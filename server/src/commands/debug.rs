@@ -169,7 +169,7 @@ fn config_rewrite_force_all(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let config = &cx.server.config;
     let failed = |text: &str| ReplyError::new(format!("ERR CONFIG-REWRITE-FORCE-ALL failed: {text}"));
     let file = config.file.as_deref().ok_or_else(|| failed("No such file or directory"))?;
-    crate::config::rewrite(file, &config.values(), &config.extra_lines())
+    crate::config::rewrite(file, &config.values(), &crate::commands::config::user_lines(cx.server))
         .map_err(|error| failed(&crate::config::strerror(&error)))?;
     cx.reply.ok();
     Ok(())

@@ -5,10 +5,10 @@ mod tips;
 
 use super::help::help;
 use super::prelude::*;
-use crate::exec::spec::{Acl, Begin, Find, Flags, KeyFlags};
+use crate::exec::spec::{Acl, Begin, Find, Flags, KeyFlags, flags_of_call};
 use crate::exec::table::{Command, table};
 use protocol::glob;
-use protocol::{ArgVec, Argv, Reply};
+use protocol::{ArgVec, Reply};
 
 /// Flags that COMMAND does not show.
 const HIDDEN: Flags = Flags::MAY_REPLICATE
@@ -247,26 +247,9 @@ fn reply_keys(cx: &mut Cx<'_>, args: &mut Args<'_>, with_flags: bool) -> Done {
         }
         cx.reply.array(2);
         cx.reply.bulk(argv.get(pos));
-        reply_statuses(&mut cx.reply, &key_flag_names(flags_of_call(command, argv, flags)));
+        reply_statuses(&mut cx.reply, &key_flag_names(flags_of_call(command.spec, argv, flags)));
     }
     Ok(())
-}
-
-/// What this call does with its key, where that depends on the other arguments.
-fn flags_of_call(command: &Command, argv: Argv<'_>, flags: KeyFlags) -> KeyFlags {
-    if !flags.contains(KeyFlags::VARIABLE_FLAGS) {
-        return flags;
-    }
-    let has = |word: &str| argv.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
-    let reads_and_writes = KeyFlags::RW | KeyFlags::ACCESS | KeyFlags::UPDATE;
-    match command.spec.group {
-        // SET with GET, against SET.
-        Group::String if argv.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"GET")) => reads_and_writes,
-        Group::String => KeyFlags::OW | KeyFlags::UPDATE,
-        // BITFIELD with nothing but GET.
-        Group::Bitmap if !has("SET") && !has("INCRBY") => KeyFlags::RO | KeyFlags::ACCESS,
-        _ => reads_and_writes,
-    }
 }
 
 fn command_docs(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {

@@ -1,4 +1,4 @@
-//! MEMORY and LATENCY: what the server can say about itself.
+//! MEMORY: what the server can say about what it holds.
 
 use super::help::{container, help};
 use super::prelude::*;
@@ -122,52 +122,6 @@ fn memory_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     )
 }
 
-/// No event has been slow: nothing is sampled.
-fn latency_nothing(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.array(0);
-    Ok(())
-}
-
-fn latency_reset(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.integer(0);
-    Ok(())
-}
-
-fn latency_graph(_: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let text = [b"ERR No samples available for event '", args.bytes()?, b"'"].concat();
-    Err(ReplyError::new(text))
-}
-
-fn latency_histogram(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.map(0);
-    Ok(())
-}
-
-fn latency_doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.verbatim("txt", b"Latency is not sampled by this server. SLOWLOG shows slow commands.\n");
-    Ok(())
-}
-
-fn latency_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    help(
-        cx,
-        &[
-            "DOCTOR",
-            "    Says what is known about latency.",
-            "GRAPH <event>",
-            "    Draws the samples of an event.",
-            "HISTORY <event>",
-            "    Shows the samples of an event.",
-            "LATEST",
-            "    Shows the latest sample of every event.",
-            "RESET [<event> ...]",
-            "    Forgets the samples.",
-            "HISTOGRAM [COMMAND ...]",
-            "    Shows how the commands' running times are distributed.",
-        ],
-    )
-}
-
 #[rustfmt::skip]
 const MEMORY: &[CommandSpec] = &[
     CommandSpec::new("usage", -3, flags!(READONLY), memory_usage).keys(&[KeySpec::index(2).flags(key!(RO))]).group(Group::Server).since("4.0.0"),
@@ -179,18 +133,6 @@ const MEMORY: &[CommandSpec] = &[
 ];
 
 #[rustfmt::skip]
-const LATENCY: &[CommandSpec] = &[
-    CommandSpec::new("latest", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_nothing).group(Group::Server).since("2.8.13"),
-    CommandSpec::new("reset", -2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_reset).group(Group::Server).since("2.8.13"),
-    CommandSpec::new("history", 3, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_nothing).group(Group::Server).since("2.8.13"),
-    CommandSpec::new("graph", 3, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_graph).group(Group::Server).since("2.8.13"),
-    CommandSpec::new("histogram", -2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_histogram).group(Group::Server).since("7.0.0"),
-    CommandSpec::new("doctor", 2, flags!(ADMIN | NOSCRIPT | LOADING | STALE), latency_doctor).group(Group::Server).since("2.8.13"),
-    CommandSpec::new("help", 2, flags!(LOADING | STALE), latency_help).group(Group::Server).since("2.8.13"),
-];
-
-#[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("memory", -2, flags!(), container).subcommands(MEMORY).group(Group::Server).since("4.0.0"),
-    CommandSpec::new("latency", -2, flags!(), container).subcommands(LATENCY).group(Group::Server).since("2.8.13"),
 ];

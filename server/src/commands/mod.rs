@@ -11,11 +11,13 @@ macro_rules! key {
     ($($name:ident)|*) => { $crate::exec::spec::KeyFlags::empty()$(.union($crate::exec::spec::KeyFlags::$name))* };
 }
 
+mod acl;
 mod bitmap;
+mod caching;
 mod client;
 mod cluster;
 mod common;
-mod config;
+pub mod config;
 mod connection;
 mod debug;
 mod function;
@@ -26,6 +28,7 @@ mod hash_expire;
 mod help;
 mod hyperloglog;
 mod introspection;
+mod latency;
 mod lcs;
 mod list;
 mod list_wait;
@@ -60,6 +63,7 @@ mod prelude {
 
 /// Every family's table.
 pub const FAMILIES: &[&[CommandSpec]] = &[
+    acl::COMMANDS,
     bitmap::COMMANDS,
     client::COMMANDS,
     cluster::COMMANDS,
@@ -73,6 +77,7 @@ pub const FAMILIES: &[&[CommandSpec]] = &[
     hash_expire::COMMANDS,
     hyperloglog::COMMANDS,
     introspection::COMMANDS,
+    latency::COMMANDS,
     list::COMMANDS,
     list_wait::COMMANDS,
     memory::COMMANDS,

@@ -2,6 +2,7 @@
 
 use super::help::{container, help};
 use super::prelude::*;
+use crate::exec::spec::ChannelSpec;
 use crate::pubsub::{Space, confirm};
 
 /// Commands whose reply comes as pushes cannot run where each command has to give one reply; EXEC takes those that
@@ -163,13 +164,13 @@ const PUBSUB: &[CommandSpec] = &[
 
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::new("subscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), subscribe).group(Group::Pubsub).since("2.0.0"),
+    CommandSpec::new("subscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), subscribe).channels(ChannelSpec::ALL).group(Group::Pubsub).since("2.0.0"),
     CommandSpec::new("unsubscribe", -1, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), unsubscribe).group(Group::Pubsub).since("2.0.0"),
-    CommandSpec::new("psubscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), psubscribe).group(Group::Pubsub).since("2.0.0"),
+    CommandSpec::new("psubscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), psubscribe).channels(ChannelSpec::ALL_PATTERNS).group(Group::Pubsub).since("2.0.0"),
     CommandSpec::new("punsubscribe", -1, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | SENTINEL | WHILE_SUBSCRIBED | PUSHES), punsubscribe).group(Group::Pubsub).since("2.0.0"),
-    CommandSpec::new("ssubscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED | PUSHES), ssubscribe).keys(&[KeySpec::index(1).range(-1, 1, 0).flags(key!(NOT_KEY))]).group(Group::Pubsub).since("7.0.0"),
+    CommandSpec::new("ssubscribe", -2, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED | PUSHES), ssubscribe).keys(&[KeySpec::index(1).range(-1, 1, 0).flags(key!(NOT_KEY))]).channels(ChannelSpec::ALL).group(Group::Pubsub).since("7.0.0"),
     CommandSpec::new("sunsubscribe", -1, flags!(PUBSUB | NOSCRIPT | LOADING | STALE | WHILE_SUBSCRIBED | PUSHES), sunsubscribe).keys(&[KeySpec::index(1).range(-1, 1, 0).flags(key!(NOT_KEY))]).group(Group::Pubsub).since("7.0.0"),
-    CommandSpec::new("publish", 3, flags!(PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | SENTINEL), publish).group(Group::Pubsub).since("2.0.0"),
-    CommandSpec::new("spublish", 3, flags!(PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE), spublish).keys(&[KeySpec::index(1).flags(key!(NOT_KEY))]).group(Group::Pubsub).since("7.0.0"),
+    CommandSpec::new("publish", 3, flags!(PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE | SENTINEL), publish).channels(ChannelSpec::FIRST).group(Group::Pubsub).since("2.0.0"),
+    CommandSpec::new("spublish", 3, flags!(PUBSUB | LOADING | STALE | FAST | MAY_REPLICATE), spublish).keys(&[KeySpec::index(1).flags(key!(NOT_KEY))]).channels(ChannelSpec::FIRST).group(Group::Pubsub).since("7.0.0"),
     CommandSpec::new("pubsub", -2, flags!(), container).subcommands(PUBSUB).group(Group::Pubsub).since("2.8.0"),
 ];

@@ -182,8 +182,21 @@ const MODULE: &[CommandSpec] = &[
     CommandSpec::new("help", 2, flags!(LOADING | STALE), module_help).group(Group::Server).since("5.0.0"),
 ];
 
+fn monitor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    if cx.in_transaction {
+        return Err(ReplyError::fixed("ERR MONITOR isn't allowed for DENY BLOCKING client"));
+    }
+    // A replica is none.
+    if !cx.session.is(SessionFlags::REPLICA) {
+        cx.server.monitors.add(cx.session);
+        cx.reply.ok();
+    }
+    Ok(())
+}
+
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
+    CommandSpec::new("monitor", 1, flags!(ADMIN | NOSCRIPT | LOADING | STALE), monitor).group(Group::Server).since("1.0.0"),
     CommandSpec::new("info", -1, flags!(LOADING | STALE | SENTINEL), info).acl(acl!(DANGEROUS)).group(Group::Server).since("1.0.0"),
     CommandSpec::new("time", 1, flags!(LOADING | STALE | FAST), time).group(Group::Server).since("2.6.0"),
     CommandSpec::new("lastsave", 1, flags!(LOADING | STALE | FAST), lastsave).acl(acl!(ADMIN | DANGEROUS)).group(Group::Server).since("1.0.0"),

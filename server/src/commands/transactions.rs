@@ -1,6 +1,7 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
 use super::prelude::*;
+use crate::acl::{Context, check};
 use crate::exec::Session;
 use crate::exec::dispatch::{Timer, call, collect_places};
 use crate::exec::session::Multi;
@@ -55,8 +56,17 @@ fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let outer = cx.command;
     let mut timer = Timer::start();
     for (command, args) in &multi.queue {
+        let argv = args.as_argv();
+        // Rights may have been taken since it was queued.
+        if let Err((denied, _)) = check::permitted(cx.server, cx.session, command, argv, Context::Multi) {
+            let error = check::no_perm_any_more(denied);
+            cx.server.stats.count_error(error.code());
+            cx.stats.error_replies.add(1);
+            cx.reply.error(&error);
+            continue;
+        }
         cx.command = command;
-        call(cx, command, args.as_argv(), &mut timer);
+        call(cx, command, argv, &mut timer);
     }
     timer.end_run(cx.stats);
     cx.command = outer;
@@ -89,6 +99,8 @@ fn watch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (db, id) = (cx.session.db, cx.session.id);
     cx.server.watches.register(cx.session);
     for key in args.rest() {
+        // What has expired already is not there: that it goes is no change.
+        cx.keys.exists(key);
         if cx.keys.watch(key, id) {
             cx.session.watched.push((db, key.into()));
         }

@@ -15,8 +15,8 @@ pub struct Loaded {
     pub values: Values,
     /// `rename-command old new`; an empty new name removes the command.
     pub renamed: Vec<(String, String)>,
-    /// Lines of directives that belong to parts with a grammar of their own (`user`, `sentinel`).
-    pub extra: Vec<Vec<String>>,
+    /// `user` lines, each without that word.
+    pub users: Vec<Vec<String>>,
     /// Rows set before; the first `save` line replaces the default points, later ones add to them.
     seen: HashSet<usize>,
 }
@@ -110,7 +110,18 @@ impl Loaded {
             // Directives of older versions, without effect since.
             "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands"
                 if args.len() == 1 => {}
-            "user" | "sentinel" | "loadmodule" => self.extra.push(words.to_vec()),
+            "user" if !args.is_empty() => {
+                if self.users.iter().any(|known| known[0] == args[0]) {
+                    return Err(format!(
+                        "Error in user declaration '{}': {}",
+                        args[0],
+                        crate::acl::DUPLICATE
+                    ));
+                }
+                self.users.push(args.to_vec());
+            }
+            // Of roles and parts that are not there.
+            "sentinel" | "loadmodule" => {}
             _ => {
                 let row = row_of(name).ok_or(BAD)?;
                 let param = &PARAMS[row];

@@ -17,7 +17,7 @@ mod value;
 
 pub use custom::strerror;
 pub use params::PARAMS;
-pub use rewrite::rewrite;
+pub use rewrite::{replace_file, rewrite};
 pub use settings::{Access, AppendFsync, BufferLimit, Endpoint, OomScore, Save, Settings};
 pub use value::memory as memory_bytes;
 pub use value::{Kind, Param, Value};
@@ -94,14 +94,12 @@ pub struct Config {
     values: Mutex<Values>,
     /// The file the server was started with, for CONFIG REWRITE.
     pub file: Option<PathBuf>,
-    /// Lines of directives outside the table, written back by CONFIG REWRITE.
-    extra: Mutex<Vec<String>>,
 }
 
 impl Config {
     pub fn new(values: Values, file: Option<PathBuf>) -> Config {
         let settings = ArcSwap::from_pointee(Settings::project(&values));
-        Config { settings, values: Mutex::new(values), file, extra: Mutex::default() }
+        Config { settings, values: Mutex::new(values), file }
     }
 
     /// The settings in force.
@@ -116,14 +114,6 @@ impl Config {
 
     pub fn values(&self) -> Values {
         self.values.lock().clone()
-    }
-
-    pub fn extra_lines(&self) -> Vec<String> {
-        self.extra.lock().clone()
-    }
-
-    pub fn set_extra_lines(&self, lines: Vec<String>) {
-        *self.extra.lock() = lines;
     }
 
     /// Puts `values` in force.

@@ -15,7 +15,11 @@ pub fn rewrite(path: &Path, values: &Values, extra: &[String]) -> io::Result<()>
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(error),
     };
-    let new = rewritten(&old, values, extra);
+    replace_file(path, rewritten(&old, values, extra).as_bytes())
+}
+
+/// Puts `bytes` in place of a file, by way of a temporary one and a rename.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary = dir.join(format!(
         ".{}.{}.tmp",
@@ -23,7 +27,7 @@ pub fn rewrite(path: &Path, values: &Values, extra: &[String]) -> io::Result<()>
         std::process::id()
     ));
     let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(new.as_bytes())?;
+    file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
     std::fs::File::open(dir)?.sync_all()

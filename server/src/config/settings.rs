@@ -42,7 +42,12 @@ pub struct Settings {
     pub hz: u64,
     pub loglevel: String,
     pub dir: PathBuf,
+    pub tracking_table_max_keys: usize,
     pub requirepass: String,
+    /// `acl-pubsub-default`: new users may use all channels.
+    pub acl_all_channels: bool,
+    pub aclfile: String,
+    pub acllog_max_len: usize,
     pub masterauth: String,
     pub masteruser: String,
 
@@ -76,6 +81,7 @@ pub struct Settings {
     pub bind_source_addr: String,
     /// Pause after each key that is saved, in microseconds; when negative, one after so many keys.
     pub rdb_key_save_delay_micros: i64,
+    pub latency_monitor_threshold_ms: u64,
     pub cluster_allow_pubsubshard_when_down: bool,
     /// A script that takes longer is slow; 0 for never.
     pub busy_reply_threshold_ms: u64,
@@ -187,7 +193,11 @@ impl Settings {
             hz: uint("hz").clamp(1, 500),
             loglevel: text("loglevel"),
             dir: PathBuf::from(v.text("dir")),
+            tracking_table_max_keys: size("tracking-table-max-keys"),
             requirepass: text("requirepass"),
+            acl_all_channels: v.text("acl-pubsub-default") == "allchannels",
+            aclfile: text("aclfile"),
+            acllog_max_len: size("acllog-max-len"),
             masterauth: text("masterauth"),
             masteruser: text("masteruser"),
             maxmemory_bytes: uint("maxmemory"),
@@ -240,6 +250,7 @@ impl Settings {
             },
             bind_source_addr: text("bind-source-addr"),
             rdb_key_save_delay_micros: v.int("rdb-key-save-delay"),
+            latency_monitor_threshold_ms: uint("latency-monitor-threshold"),
             busy_reply_threshold_ms: v.int("busy-reply-threshold") as u64,
             notify: crate::notify::Classes::parse(v.text("notify-keyspace-events")).expect("canonical"),
             enable_debug: access(v.text("enable-debug-command")),

@@ -6,6 +6,7 @@ use super::dispatch::{Batch, Target};
 use super::session::{Session, SessionFlags};
 use super::spec::Flags;
 use super::table::Command;
+use crate::acl::{Context, check};
 use crate::config::Access;
 use crate::server::Server;
 use protocol::{Argv, ReplyError, Resp};
@@ -34,6 +35,7 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Ok(());
     }
     allowed_in_multi(c)?;
+    permitted(c)?;
     routed_here(c)?;
     enough_memory(c)?;
     disk_healthy(c)?;
@@ -42,7 +44,8 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
     only_listening(c)?;
     stale(c)?;
     loading(c)?;
-    not_busy(c)
+    not_busy(c)?;
+    no_onlooker(c)
 }
 
 impl Checked<'_> {
@@ -77,6 +80,14 @@ fn allowed_in_multi(c: &Checked<'_>) -> Result<(), ReplyError> {
         return Err(ReplyError::fixed("ERR Command not allowed inside a transaction"));
     }
     Ok(())
+}
+
+/// The session's user must have the right.
+#[inline]
+fn permitted(c: &Checked<'_>) -> Result<(), ReplyError> {
+    let context = if c.session.multi.is_some() { Context::Multi } else { Context::Toplevel };
+    check::permitted(c.server, c.session, c.command, c.argv, context)
+        .map_err(|(_, text)| check::no_perm(&text))
 }
 
 /// In a cluster, the keys must be in one slot, and that slot here.
@@ -172,6 +183,17 @@ fn loading(c: &Checked<'_>) -> Result<(), ReplyError> {
 fn not_busy(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.busy && !c.command.has(Flags::ALLOW_BUSY) {
         return Err(c.server.scripts.busy.refusal());
+    }
+    Ok(())
+}
+
+/// Replicas and monitors look on: what they send must not touch keys.
+#[inline]
+fn no_onlooker(c: &Checked<'_>) -> Result<(), ReplyError> {
+    const ONLOOKER: SessionFlags = SessionFlags::REPLICA.union(SessionFlags::MONITOR);
+    const TOUCHES: Flags = Flags::READONLY.union(Flags::WRITE).union(Flags::MAY_REPLICATE);
+    if c.session.flags.intersects(ONLOOKER) && c.flags.intersects(TOUCHES) {
+        return Err(ReplyError::fixed("ERR Replica can't interact with the keyspace"));
     }
     Ok(())
 }

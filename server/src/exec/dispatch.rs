@@ -12,6 +12,8 @@ use crate::clock;
 use crate::cluster::Routing;
 use crate::config::Settings;
 use crate::evict::AccessClock;
+use crate::latency::Event;
+use crate::monitor;
 use crate::net::Mail;
 use crate::pubsub::Delivery;
 use crate::server::Server;
@@ -170,11 +172,27 @@ impl Executor {
         ) {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
+            if session.is(SessionFlags::TRACKING) {
+                self.end_tracked(session);
+            }
         }
         if !self.pushes.is_empty() {
             out.append(&mut self.pushes);
         }
         outcome
+    }
+
+    /// A command of a client that tracks is over.
+    #[cold]
+    fn end_tracked(&mut self, session: &mut Session) {
+        let is_queueing = session.multi.is_some();
+        if let Some(wishes) = &mut session.tracking {
+            wishes.end_command(is_queueing);
+        }
+        let settings = self.server.config.settings();
+        if self.server.tracking.is_over(settings.tracking_table_max_keys) {
+            self.server.tracking.trim(&self.server, settings.tracking_table_max_keys, settings.databases);
+        }
     }
 
     fn admit(
@@ -295,6 +313,10 @@ impl Executor {
         if !keys.effects.deliveries.is_empty() {
             send_off(&self.server, session, &mut keys.effects.deliveries, &mut self.pushes);
         }
+        if !keys.effects.tracked.is_empty() {
+            let changes = &mut keys.effects.tracked;
+            self.server.tracking.tell(&self.server, changes, Some(session), &mut self.pushes);
+        }
         // What is read back from a file has been served in its day.
         let totals = if keys.ready.is_empty() || session.is(SessionFlags::LOADER) {
             keys.into_totals()
@@ -365,6 +387,10 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let dirty_before = cx.keys.effects.dirty;
     let start = cx.reply.out.len();
     let skipped = if command.is_subcommand { 2 } else { 1 };
+    // Before what it calls.
+    if cx.server.monitors.is_any() && command.has(Flags::RUNS_SCRIPT) {
+        monitor::show(cx, command, argv);
+    }
     let result = (command.spec.handler)(cx, &mut Args::new(argv, skipped));
     let stats = &cx.stats.commands[command.id];
     if let Err(error) = result {
@@ -380,17 +406,46 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let changed = cx.keys.effects.dirty != dirty_before || command.has(Flags::ALWAYS_PROPAGATED);
     let db = cx.session.db;
     cx.keys.effects.finish_command(db, argv, changed);
-    // Who waits for keys is counted when that is over.
-    stats.calls.add(u64::from(!matches!(cx.wait, Some(Wait::Keys | Wait::World))));
+    if cx.session.is(SessionFlags::TRACKING) {
+        remember_keys(cx, command, argv);
+    }
+    if cx.server.monitors.is_any()
+        && !command.has(Flags::RUNS_SCRIPT)
+        && !matches!(cx.wait, Some(Wait::World))
+    {
+        monitor::show(cx, command, argv);
+    }
+    // Who waits for keys is counted when that is over, and so is the time it takes.
+    if matches!(cx.wait, Some(Wait::Keys | Wait::World)) {
+        timer.skip();
+        return;
+    }
+    stats.calls.add(1);
     let slower_than = cx.settings.slowlog_slower_than_micros;
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
+    let event = if command.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
+    cx.server.latency.note(cx.settings.latency_monitor_threshold_ms, event, nanos / 1000);
     if slower_than >= 0
         && nanos / 1000 >= slower_than as u64
         && !command.has(Flags::SKIP_SLOWLOG)
         && !cx.in_script
     {
         cx.server.slowlog.record(cx, argv, nanos / 1000);
+    }
+}
+
+/// Has the keys' slots note that the client has read them.
+#[cold]
+fn remember_keys(cx: &mut Cx<'_>, command: &Command, argv: Argv<'_>) {
+    let is_read =
+        command.has(Flags::READONLY) && !command.spec.flags.intersects(Flags::RUNS_SCRIPT | Flags::PUBSUB);
+    if !is_read || matches!(cx.wait, Some(Wait::World)) {
+        return;
+    }
+    let mut positions = Vec::new();
+    if command.spec.each_key(argv, |at, _| positions.push(at)).is_ok() {
+        positions.into_iter().for_each(|at| cx.keys.remember(argv.get(at), cx.session));
     }
 }
 
@@ -434,6 +489,12 @@ impl Timer {
             return None;
         }
         Some(self.end_run(stats))
+    }
+
+    /// A command has begun and will be run again: its time is nobody's.
+    #[cold]
+    fn skip(&mut self) {
+        *self = Timer::start();
     }
 
     pub fn end_run(&mut self, stats: &ThreadStats) -> u64 {

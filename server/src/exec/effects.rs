@@ -22,6 +22,8 @@ pub struct Effects {
     pub logged: bool,
     /// Messages published, to be sent off before the slots are let go: so those about a key keep their order.
     pub deliveries: Vec<Delivery>,
+    /// What clients that cache are to be told, likewise.
+    pub tracked: crate::tracking::Changes,
 }
 
 impl Effects {

@@ -4,6 +4,7 @@
 //! the world at rest, slots are locked when they are first touched: nobody else can hold two.
 
 use super::effects::Effects;
+use super::session::Session;
 use crate::notify::Classes;
 use crate::server::Server;
 use keyspace::object::TypedValue;
@@ -205,7 +206,7 @@ impl<'a> Keys<'a> {
             entry.into_iter().for_each(crate::lazyfree::drop_entry);
         }
         self.effects.also(self.db, &[crate::lazyfree::deletion(lazy), key]);
-        self.signal(key);
+        self.signal_by(false, self.db, key);
         self.event(Classes::EXPIRED, "expired", key);
     }
 
@@ -482,8 +483,15 @@ impl<'a> Keys<'a> {
     }
 
     pub fn signal_in(&mut self, db: usize, key: &[u8]) {
+        self.signal_by(true, db, key);
+    }
+
+    /// As [`Keys::signal_in`]; `by_client` unless it was time that changed the key.
+    #[inline]
+    fn signal_by(&mut self, by_client: bool, db: usize, key: &[u8]) {
         let server = self.server;
-        let slot = self.slot_in(db, key);
+        let slot = self.guards.of(server, self.at_rest.then_some(self.rules.writes), db, key);
+        server.tracking.changed(slot, key, by_client, &mut self.effects.tracked);
         if let Some(side) = slot.side() {
             server.watches.touch(side, key);
             if !side.blocked.get(key).is_empty() {
@@ -666,7 +674,12 @@ impl Keys<'_> {
             let guards: Vec<_> = dbs.iter().map(|&db| (db, database(self.server, db).lock(slot))).collect();
             let Some((_, watched)) = guards.iter().find(|(db, _)| *db == watched_db) else { continue };
             let Some(side) = watched.side() else { continue };
-            let exists = |key: &[u8]| guards.iter().any(|(_, guard)| guard.get(key).is_some());
+            // What has expired elsewhere does not come to life by being moved here.
+            let now_ms = self.rules.now_ms;
+            let is_there = |db: usize, entry: &Entry| db == watched_db || !entry.is_expired(now_ms);
+            let exists = |key: &[u8]| {
+                guards.iter().any(|(db, guard)| guard.get(key).is_some_and(|e| is_there(*db, e)))
+            };
             for (key, _) in side.watched.iter().filter(|(key, _)| exists(key)) {
                 self.server.watches.touch(side, key);
             }
@@ -762,6 +775,15 @@ impl<'a> Keys<'a> {
             guards.insert(at, (place, guard));
         }
         true
+    }
+}
+
+/// Client-side caching.
+impl Keys<'_> {
+    /// Notes that a client has read a key it named.
+    pub fn remember(&mut self, key: &[u8], session: &Session) {
+        let server = self.server;
+        server.tracking.remember(self.slot(key), key, session);
     }
 }
 

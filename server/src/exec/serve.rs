@@ -4,6 +4,7 @@ use super::cx::Cx;
 use super::dispatch::{Batch, Timer, call, rules};
 use super::keys::{Keys, Place, Totals};
 use super::session::Session;
+use crate::acl::check;
 use crate::blocking::Waiter;
 use crate::clock;
 use crate::net::mailbox::Mail;
@@ -57,11 +58,24 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
                 in_script: false,
                 attendant: None,
             };
-            call(&mut cx, waiter.command, waiter.argv.as_argv(), timer);
+            let argv = waiter.argv.as_argv();
+            // Its user may have lost the right meanwhile.
+            match check::permitted_now(server, cx.session, waiter.command, argv) {
+                Ok(()) => call(&mut cx, waiter.command, argv, timer),
+                Err(error) => {
+                    server.stats.count_error(error.code());
+                    stats.error_replies.add(1);
+                    stats.commands[waiter.command.id].rejected.add(1);
+                    cx.reply.error(&error);
+                }
+            }
             let Cx { keys: back, wait, reply, .. } = cx;
             keys = back;
             let write_offset = keys.effects.append_to(&server.log);
             server.post_deliveries(std::mem::take(&mut keys.effects.deliveries));
+            if !keys.effects.tracked.is_empty() {
+                server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
+            }
             if wait.is_some() {
                 reply.out.clear();
                 at += 1;

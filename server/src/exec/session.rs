@@ -2,6 +2,7 @@
 
 use super::spec::Flags;
 use super::table::Command;
+use crate::acl::User;
 use crate::pubsub::Subscriptions;
 use crate::write_log::Cursor;
 use protocol::{ArgVec, Resp};
@@ -30,6 +31,12 @@ bitflags::bitflags! {
         const UNIX_SOCKET = 1 << 13;
         /// Listens to some channel.
         const SUBSCRIBED = 1 << 14;
+        /// Its user may not do everything.
+        const RESTRICTED = 1 << 15;
+        /// Was not let in when it came, but is while the default user needs no password.
+        const GUEST = 1 << 16;
+        /// What it reads is tracked, or what begins with its prefixes.
+        const TRACKING = 1 << 17;
     }
 }
 
@@ -39,6 +46,8 @@ pub struct Session {
     /// The IO thread that owns the connection.
     pub thread: usize,
     pub flags: SessionFlags,
+    /// Whose session this is; `None` for those who are obeyed.
+    pub user: Option<std::sync::Arc<User>>,
     pub db: usize,
     pub resp: Resp,
     pub name: String,
@@ -59,6 +68,8 @@ pub struct Session {
     pub watch_broken: std::sync::Arc<std::sync::atomic::AtomicBool>,
     /// What it listens to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it wants to be told of keys that change, if anything.
+    pub tracking: Option<Box<crate::tracking::Wishes>>,
     /// Set while a command waits for keys.
     pub blocked: Option<std::sync::Arc<crate::blocking::Waiter>>,
     /// Where in the write log this client's last write ended, for WAIT and the commit gate.
@@ -124,6 +135,7 @@ impl Session {
             id,
             thread: 0,
             flags: SessionFlags::empty(),
+            user: None,
             db: 0,
             resp: Resp::V2,
             name: String::new(),
@@ -139,6 +151,7 @@ impl Session {
             watched: Vec::new(),
             watch_broken: Default::default(),
             subscriptions: None,
+            tracking: None,
             blocked: None,
             last_write_offset: 0,
             replica: None,
@@ -151,6 +164,9 @@ impl Session {
     pub fn stand_in(&self) -> Session {
         let mut session = Session::new(self.id, self.peer.clone(), self.local.clone(), self.created_ms);
         session.flags = self.flags;
+        session.user.clone_from(&self.user);
+        session.tracking.clone_from(&self.tracking);
+        session.last_command = self.last_command;
         session.db = self.db;
         session.resp = self.resp;
         session.name.clone_from(&self.name);

@@ -276,6 +276,25 @@ fn keyword_position(argv: Argv<'_>, word: &str, from: i32) -> Option<usize> {
     }
 }
 
+/// Which arguments of a command are channels that its user must be allowed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChannelSpec {
+    /// Only the first argument is one; otherwise all are.
+    is_first_only: bool,
+    /// They are patterns of channels.
+    pub are_patterns: bool,
+}
+
+impl ChannelSpec {
+    pub const FIRST: ChannelSpec = ChannelSpec { is_first_only: true, are_patterns: false };
+    pub const ALL: ChannelSpec = ChannelSpec { is_first_only: false, are_patterns: false };
+    pub const ALL_PATTERNS: ChannelSpec = ChannelSpec { is_first_only: false, are_patterns: true };
+
+    pub fn positions(self, argc: usize) -> std::ops::Range<usize> {
+        1..if self.is_first_only { argc.min(2) } else { argc }
+    }
+}
+
 /// The arguments do not name keys as the command's key specs say.
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadKeys;
@@ -291,6 +310,7 @@ pub struct CommandSpec {
     pub keys: &'static [KeySpec],
     /// Finds the keys that key specs cannot tell.
     pub finder: Option<Finder>,
+    pub channels: Option<ChannelSpec>,
     pub acl: Acl,
     pub group: Group,
     pub since: &'static str,
@@ -306,6 +326,7 @@ impl CommandSpec {
             handler,
             keys: &[],
             finder: None,
+            channels: None,
             acl: Acl::empty(),
             group: Group::Generic,
             since: "1.0.0",
@@ -320,6 +341,11 @@ impl CommandSpec {
 
     pub const fn finder(mut self, finder: Finder) -> CommandSpec {
         self.finder = Some(finder);
+        self
+    }
+
+    pub const fn channels(mut self, channels: ChannelSpec) -> CommandSpec {
+        self.channels = Some(channels);
         self
     }
 
@@ -380,6 +406,23 @@ impl CommandSpec {
             acl |= Acl::SLOW;
         }
         acl
+    }
+}
+
+/// What this call does with its key, where that depends on the other arguments.
+pub fn flags_of_call(spec: &CommandSpec, argv: Argv<'_>, flags: KeyFlags) -> KeyFlags {
+    if !flags.contains(KeyFlags::VARIABLE_FLAGS) {
+        return flags;
+    }
+    let has = |word: &str| argv.iter().skip(2).any(|arg| arg.eq_ignore_ascii_case(word.as_bytes()));
+    let reads_and_writes = KeyFlags::RW | KeyFlags::ACCESS | KeyFlags::UPDATE;
+    match spec.group {
+        // SET with GET, against SET.
+        Group::String if argv.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"GET")) => reads_and_writes,
+        Group::String => KeyFlags::OW | KeyFlags::UPDATE,
+        // BITFIELD with nothing but GET.
+        Group::Bitmap if !has("SET") && !has("INCRBY") => KeyFlags::RO | KeyFlags::ACCESS,
+        _ => reads_and_writes,
     }
 }
 

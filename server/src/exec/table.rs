@@ -91,6 +91,16 @@ impl CommandTable {
         self.by_name.get(&*lower).map(|&i| &self.commands[i])
     }
 
+    /// Every command, taken away or not, without subcommands: rights go by these.
+    pub fn originals(&self) -> impl Iterator<Item = &Command> {
+        self.commands.iter()
+    }
+
+    /// A command by the name of its row, whatever clients call it.
+    pub fn original(&self, name: &[u8]) -> Option<&Command> {
+        self.originals().find(|command| command.spec.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
     /// By full name, `config|get`.
     pub fn find_full(&self, name: &[u8]) -> Option<&Command> {
         match name.iter().position(|&b| b == b'|') {

@@ -13,7 +13,7 @@ pub fn clients(text: &mut Text, cx: &Cx<'_>) {
     text.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
     text.field("blocked_clients", stats.blocked.load(Relaxed));
     let waiters = cx.server.waiters.summary();
-    text.zeros(&["tracking_clients"]);
+    text.field("tracking_clients", cx.server.tracking.summary().clients);
     text.field("clients_in_timeout_table", waiters.with_deadline);
     text.field("total_blocking_keys", waiters.keys);
     text.field("total_blocking_keys_on_nokey", waiters.keys_on_nokey);

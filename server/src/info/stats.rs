@@ -41,7 +41,10 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("slave_expires_tracked_keys", cx.server.own_expiries.len());
     text.zeros(&["active_defrag_hits", "active_defrag_misses", "active_defrag_key_hits"]);
     text.zeros(&["active_defrag_key_misses", "total_active_defrag_time", "current_active_defrag_time"]);
-    text.zeros(&["tracking_total_keys", "tracking_total_items", "tracking_total_prefixes"]);
+    let tracking = cx.server.tracking.summary();
+    text.field("tracking_total_keys", tracking.keys);
+    text.field("tracking_total_items", tracking.items);
+    text.field("tracking_total_prefixes", tracking.prefixes);
     text.field("unexpected_error_replies", stats.unexpected_errors.load(Relaxed));
     text.field("total_error_replies", stats.sum(|t| &t.error_replies));
     text.field("dump_payload_sanitizations", 0);
@@ -54,8 +57,9 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("eventloop_duration_cmd_sum", stats.sum(|t| &t.command_nanos) / 1000);
     text.field("instantaneous_eventloop_cycles_per_sec", cycles);
     text.field("instantaneous_eventloop_duration_usec", cycle_nanos / 1000 / cycles.max(1));
-    text.zeros(&["acl_access_denied_auth", "acl_access_denied_cmd", "acl_access_denied_key"]);
-    text.field("acl_access_denied_channel", 0);
+    for reason in crate::acl::log::Reason::ALL {
+        text.field(&format!("acl_access_denied_{}", reason.short_name()), cx.server.acl.log.count(reason));
+    }
 }
 
 pub fn commands(text: &mut Text, cx: &Cx<'_>) {

@@ -200,7 +200,7 @@ fn welcome(
         Some(ReplyError::fixed("ERR max number of clients reached"))
     } else {
         let outside = ip.is_some_and(|ip| !ip.to_canonical().is_loopback());
-        (settings.protected_mode && settings.requirepass.is_empty() && outside)
+        (settings.protected_mode && server.acl.default.rules().needs_no_password && outside)
             .then(ReplyError::protected_mode)
     };
     if let Some(error) = refused {
@@ -211,7 +211,7 @@ fn welcome(
     server.stats.connected.fetch_add(1, Ordering::Relaxed);
     let mut session = Session::new(server.next_client_id(), peer, local, clock::now_ms());
     session.fd = socket.as_raw_fd();
-    session.flags.set(SessionFlags::AUTHENTICATED, settings.requirepass.is_empty());
+    session.log_out(&server.acl);
     session.flags.set(SessionFlags::UNIX_SOCKET, ip.is_none());
     Some(Box::new(Conn::new(socket, session)))
 }

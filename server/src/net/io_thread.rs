@@ -13,6 +13,7 @@ use crate::gate::World;
 use crate::pubsub::shard_channel_gone;
 use crate::replication::{no_aof, on_disks, reply_on_disks};
 use crate::server::Server;
+use crate::tracking;
 use mio::{Events, Interest, Poll, Token};
 use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
@@ -183,6 +184,26 @@ impl IoThread {
                         self.push(turn, client, |session, out| shard_channel_gone(session, &name, out));
                     }
                 }
+                Mail::Invalidate { client, invalidation } => {
+                    let server = turn.server;
+                    self.push(turn, client, |session, out| {
+                        tracking::give(server, session, &invalidation, out)
+                    });
+                }
+                Mail::Redirected { client, origin: (origin, thread), keys } => {
+                    if turn.state().token_of(client).is_none() {
+                        turn.server.post(thread, Mail::RedirectBroke { client: origin, target: client });
+                    }
+                    self.push(turn, client, |session, out| tracking::give_redirected(session, &keys, out));
+                }
+                Mail::RedirectBroke { client, target } => {
+                    self.push(turn, client, |session, out| tracking::redirect_broke(session, target, out));
+                }
+                Mail::Monitored { client, bytes } => self.push(turn, client, |session, out| {
+                    if session.is(SessionFlags::MONITOR) {
+                        out.extend_from_slice(&bytes);
+                    }
+                }),
                 Mail::Push { client, bytes } => self.with_conn(turn, client, |conn, _| {
                     conn.output.extend_from_slice(&bytes);
                     conn.flush().map(|_| ()).map_err(|_| Closed)
@@ -193,6 +214,7 @@ impl IoThread {
                 Mail::KeyReady { db, key } => self.executor.serve_key(&turn.batch, db, key),
                 Mail::Kill { client } => self.with_conn(turn, client, |_, _| Err(Closed)),
                 Mail::LogMoved => self.release_held(turn),
+                Mail::Sweep => self.sweep(turn),
                 Mail::Stop => return true,
             }
         }
@@ -294,6 +316,8 @@ impl IoThread {
 
     fn adopt(&mut self, turn: &mut Turn<'_>, mut conn: Box<Conn>) {
         conn.session.thread = self.index;
+        // Rights may have changed while it was on its way.
+        conn.session.refresh_rights(&turn.server.acl);
         let token = turn.state().reserve(conn.session.id);
         let interest = Interest::READABLE | Interest::WRITABLE;
         if self.poll.registry().register(conn.socket.source(), Token(token), interest).is_err() {
@@ -595,6 +619,27 @@ impl IoThread {
         Ok(())
     }
 
+    /// Closes connections that have been idle for too long, and those whose output has been over its soft limit for too
+    /// long. Nothing else need happen to them.
+    fn sweep(&mut self, turn: &mut Turn<'_>) {
+        let idle_ms = turn.batch.settings.timeout_seconds as i64 * 1000;
+        let now_ms = turn.batch.now_ms;
+        let is_suspect = |conn: &Conn| !conn.output.is_empty() || is_idle(conn, now_ms, idle_ms);
+        let suspects: Vec<usize> =
+            turn.state().iter_mut().filter(|(_, conn)| is_suspect(conn)).map(|(token, _)| token).collect();
+        for token in suspects {
+            let Some(mut conn) = turn.state().take(token) else { continue };
+            let mut result = Ok(());
+            if is_idle(&conn, now_ms, idle_ms) {
+                result = Err(Closed);
+            } else if self.over_limit(turn, &mut conn) {
+                self.executor.stats.output_limit_disconnections.add(1);
+                result = Err(Closed);
+            }
+            self.put_back(turn, token, conn, result);
+        }
+    }
+
     /// Milliseconds until somebody who waits has to be looked at.
     fn next_look_ms(&self) -> Option<u64> {
         let tick_ms = (!self.waiting.is_empty()).then_some(TICK_MS);
@@ -653,6 +698,19 @@ impl IoThread {
             self.put_back(turn, token, conn, result);
         }
     }
+}
+
+/// Whether a client has said nothing for so long. Replicas, monitors, listeners and those who wait may be silent.
+fn is_idle(conn: &Conn, now_ms: i64, idle_ms: i64) -> bool {
+    const SILENT: SessionFlags = SessionFlags::REPLICA
+        .union(SessionFlags::MONITOR)
+        .union(SessionFlags::MASTER)
+        .union(SessionFlags::SUBSCRIBED);
+    idle_ms > 0
+        && now_ms - conn.session.last_used_ms > idle_ms
+        && !conn.session.flags.intersects(SILENT)
+        && conn.waiting.is_none()
+        && conn.feed.is_none()
 }
 
 fn wait_is_over(server: &Server, wait: &Wait) -> bool {

@@ -1,6 +1,7 @@
 //! What one thread asks of another: a queue and a waker, nothing else passes between threads.
 
 use crate::pubsub::Delivery;
+use crate::tracking::Invalidation;
 use parking_lot::Mutex;
 use std::io;
 use std::sync::Arc;
@@ -20,10 +21,20 @@ pub enum Mail {
     ShardChannelGone { name: Arc<[u8]>, clients: Arc<Vec<u64>> },
     /// Output that is not a reply: an acknowledgement, an invalidation.
     Push { client: u64, bytes: Vec<u8> },
+    /// A key that the client may have cached has changed.
+    Invalidate { client: u64, invalidation: Invalidation },
+    /// As above, on behalf of another client (and the thread that owns it) that redirects to this one.
+    Redirected { client: u64, origin: (u64, usize), keys: Arc<[u8]> },
+    /// The client redirects to one that is gone.
+    RedirectBroke { client: u64, target: u64 },
+    /// A command has been run, and this client is a monitor.
+    Monitored { client: u64, bytes: Arc<[u8]> },
     /// Close this connection.
     Kill { client: u64 },
     /// The write log has grown, or is durable further than before: look after replicas and held replies.
     LogMoved,
+    /// A second has passed: look for clients that are idle, or do not take what they are sent.
+    Sweep,
     /// The process is ending.
     Stop,
 }

@@ -5,6 +5,7 @@ use super::cache::Reach;
 use super::engine::{self, Called, Code, Ended, Host, Job, Verdict};
 use super::flags::ScriptFlags;
 use super::reach::WORLDLY;
+use crate::acl::{Context, check};
 use crate::clock;
 use crate::cluster::route;
 use crate::exec::Cx;
@@ -309,6 +310,12 @@ impl<'r, 'c> Run<'r, 'c> {
         {
             return Err(refuse("Can not execute the command on a stale replica"));
         }
+        check::permitted(self.cx.server, self.cx.session, command, argv, Context::Lua).map_err(
+            |(_, text)| {
+                self.cx.stats.commands[command.id].rejected.add(1);
+                Called::RefusedBy([b"-ERR ACL failure in script: ", &*text].concat())
+            },
+        )?;
         if !self.may_write && command.spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) {
             return Err(refuse("Write commands are not allowed from read-only scripts."));
         }
@@ -556,8 +563,8 @@ impl Host for Run<'_, '_> {
     }
 
     fn may_call(&mut self, argv: Argv<'_>) -> Option<bool> {
-        // There is only the user `default`, who may call everything.
-        find(argv).map(|_| true)
+        let command = find(argv)?;
+        Some(self.cx.session.user.as_ref().is_none_or(|user| user.check(command, argv).is_ok()))
     }
 
     fn count_errors(&mut self, uncounted: Vec<ReplyError>) {

@@ -17,7 +17,9 @@ fn flush(cx: &mut Cx<'_>, args: &mut Args<'_>, dbs: std::ops::Range<usize>) -> D
         args.flag("ASYNC");
     }
     args.finish()?;
+    cx.keys.effects.tracked.flush();
     for db in dbs {
+        cx.server.tracking.forget_all(cx.server, db);
         let tables = cx.keys.take_all(db);
         let keys: usize = tables.iter().map(|table| table.len()).sum();
         cx.keys.effects.dirty += keys as u64;

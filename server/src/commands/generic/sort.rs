@@ -2,6 +2,7 @@
 //!
 //! With BY or GET it looks at keys that only their patterns name, and needs the world at rest for it.
 
+use crate::acl::User;
 use crate::commands::common::store_result;
 use crate::commands::prelude::*;
 use crate::exec::cx::Wait;
@@ -13,10 +14,22 @@ use keyspace::types::number::parse_double_weight;
 use protocol::Argv;
 use std::cmp::Ordering;
 use std::ops::Range;
+use std::sync::Arc;
 
 const NOT_NUMBERS: ReplyError = ReplyError::fixed("ERR One or more scores can't be converted into double");
 const NO_BY_IN_CLUSTER: ReplyError = ReplyError::fixed("ERR BY option of SORT denied in Cluster mode.");
 const NO_GET_IN_CLUSTER: ReplyError = ReplyError::fixed("ERR GET option of SORT denied in Cluster mode.");
+
+const NO_BY_BY_ACL: ReplyError =
+    ReplyError::fixed("ERR BY option of SORT denied due to insufficient ACL permissions.");
+const NO_GET_BY_ACL: ReplyError =
+    ReplyError::fixed("ERR GET option of SORT denied due to insufficient ACL permissions.");
+
+/// Whether the client may see the keys that patterns lead to: any there may be.
+fn reads_all_keys(cx: &Cx<'_>, argv: Argv<'_>) -> bool {
+    let may = |user: &Arc<User>| user.rules().check_reading_all(cx.command, argv);
+    !cx.session.is(SessionFlags::RESTRICTED) || cx.session.user.as_ref().is_none_or(may)
+}
 
 /// What is asked for.
 #[derive(Default)]
@@ -50,11 +63,16 @@ impl<'a> Options<'a> {
                         options.unsorted = true;
                     } else if cx.settings.cluster_enabled {
                         return Err(NO_BY_IN_CLUSTER);
+                    } else if !reads_all_keys(cx, args.argv()) {
+                        return Err(NO_BY_BY_ACL);
                     }
                 }
                 () if follow >= 1 && args.flag("GET") => {
                     if cx.settings.cluster_enabled {
                         return Err(NO_GET_IN_CLUSTER);
+                    }
+                    if !reads_all_keys(cx, args.argv()) {
+                        return Err(NO_GET_BY_ACL);
                     }
                     options.get.push(Pattern::parse(args.bytes()?));
                 }
