@@ -39,6 +39,10 @@ pub fn run(server: &Arc<Server>) {
             let _no_world_at_rest = server.gate.enter_background();
             crate::evict::make_room(server, &settings, now_ms);
         }
+        if server.tracking.is_over(settings.tracking_table_max_keys) {
+            let _no_world_at_rest = server.gate.enter_background();
+            server.tracking.trim(server, settings.tracking_table_max_keys, settings.databases);
+        }
         let may_expire = !server.are_writes_paused()
             && !server.replication.is_replica()
             && !server.loading.load(Ordering::Relaxed);

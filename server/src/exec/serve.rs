@@ -73,9 +73,6 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
             keys = back;
             let write_offset = keys.effects.append_to(&server.log);
             server.post_deliveries(std::mem::take(&mut keys.effects.deliveries));
-            if !keys.effects.tracked.is_empty() {
-                server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
-            }
             if wait.is_some() {
                 reply.out.clear();
                 at += 1;
@@ -89,7 +86,14 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
             stats.processed.add(1);
             let reply = std::mem::take(reply.out);
             server.post(waiter.session.thread, Mail::Unblock { client, reply, write_offset });
+            // After its reply, in case it tracks what it has taken.
+            if !keys.effects.tracked.is_empty() {
+                server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
+            }
         }
+    }
+    if !keys.effects.tracked.is_empty() {
+        server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
     }
     keys.into_totals()
 }
