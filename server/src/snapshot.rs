@@ -301,7 +301,9 @@ impl Purpose {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
             // It is taken away when the AOF is switched off.
             Purpose::AofBase => server.aof.is_open(),
-            Purpose::Replica(client) | Purpose::FunctionsFor(client) => server.replication.has_replica(client),
+            Purpose::Replica(client) | Purpose::FunctionsFor(client) => {
+                server.replication.has_replica(client)
+            }
         }
     }
 }
@@ -731,8 +733,12 @@ pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
     let mut filler = Filler { expired_keys, ..Filler::new(server) };
     let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
     note_load(&filler, &report);
-    Ok(Loaded { stream_db: filler.stream_db, repl_id: filler.repl_id, repl_offset: filler.repl_offset,
-        expired: filler.expired_keys.unwrap_or_default() })
+    Ok(Loaded {
+        stream_db: filler.stream_db,
+        repl_id: filler.repl_id,
+        repl_offset: filler.repl_offset,
+        expired: filler.expired_keys.unwrap_or_default(),
+    })
 }
 
 /// What an RDB file says besides its entries.

@@ -282,9 +282,13 @@ impl Stats {
     pub fn reset(&self) {
         self.threads.lock().iter().for_each(|thread| thread.reset());
         self.errors.lock().clear();
-        for counter in
-            [&self.rejected_connections, &self.sync_full, &self.sync_partial_ok, &self.sync_partial_err, &self.unexpected_errors]
-        {
+        for counter in [
+            &self.rejected_connections,
+            &self.sync_full,
+            &self.sync_partial_ok,
+            &self.sync_partial_err,
+            &self.unexpected_errors,
+        ] {
             counter.store(0, Ordering::Relaxed);
         }
         *self.rates.lock() = Rates::default();

@@ -110,7 +110,9 @@ impl Machine {
     pub(super) fn add_replica(&mut self, master: NodeIdx, replica: NodeIdx) {
         if !self.nodes[master].replicas.contains(&replica) {
             // By id, so that all nodes tell clients of them in the same order, whoever they heard of first.
-            let at = self.nodes[master].replicas.partition_point(|other| self.nodes[*other].id < self.nodes[replica].id);
+            let at = self.nodes[master]
+                .replicas
+                .partition_point(|other| self.nodes[*other].id < self.nodes[replica].id);
             let node = &mut self.nodes[master];
             node.replicas.insert(at, replica);
             node.flags.insert(NodeFlags::MIGRATE_TO);

@@ -50,7 +50,9 @@ impl fmt::Display for PlanError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PlanError::Manifest(error) => error.fmt(f),
-            PlanError::Missing { name } => write!(f, "The append log file {name} doesn't exist: No such file or directory"),
+            PlanError::Missing { name } => {
+                write!(f, "The append log file {name} doesn't exist: No such file or directory")
+            }
             PlanError::Io(error) => error.fmt(f),
         }
     }

@@ -101,7 +101,8 @@ fn count_keys(c: &Checked<'_>, slot: Slot) -> (usize, usize) {
     let guard = db.lock(slot);
     let (mut present, mut absent) = (0, 0);
     each_key(c, |key| {
-        let is_there = guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > c.batch.now_ms));
+        let is_there =
+            guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > c.batch.now_ms));
         let counter = if is_there { &mut present } else { &mut absent };
         *counter += 1;
     });

@@ -137,9 +137,11 @@ fn cluster_link(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if !args.flag("KILL") {
         return Err(ReplyError::SYNTAX);
     }
-    let cluster = cx.server.cluster.as_ref().ok_or(ReplyError::fixed(
-        "ERR Debug option only available for cluster mode enabled setup!",
-    ))?;
+    let cluster = cx
+        .server
+        .cluster
+        .as_ref()
+        .ok_or(ReplyError::fixed("ERR Debug option only available for cluster mode enabled setup!"))?;
     let (to, from) = match () {
         () if args.flag("TO") => (true, false),
         () if args.flag("FROM") => (false, true),

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use persistence::rdb::{RestoreError, dump, restore, restore_unverified};
 use protocol::number::parse_i64;
 use protocol::reply::write_command;
-use std::sync::atomic::Ordering;
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// An idle connection to a target is kept for so long.

@@ -64,12 +64,7 @@ fn shutdown(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     }
     cx.server.shutdown.ask(how, Some(cx.session.id));
     // Waits for what never comes: either the process ends, or the shutdown fails and says so.
-    cx.wait = Some(Wait::Replicas {
-        replicas: usize::MAX,
-        offset: u64::MAX,
-        deadline_ms: None,
-        disks: None,
-    });
+    cx.wait = Some(Wait::Replicas { replicas: usize::MAX, offset: u64::MAX, deadline_ms: None, disks: None });
     Ok(())
 }
 

@@ -466,7 +466,9 @@ fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, Misfit> {
     let name = argv.name();
     let command = match session.last_command {
         Some(last) if !last.is_subcommand && last.name.as_bytes().eq_ignore_ascii_case(name) => last,
-        _ => table().find(name).ok_or_else(|| (None, ReplyError::unknown_command(name, argv.tail(1).iter())))?,
+        _ => table()
+            .find(name)
+            .ok_or_else(|| (None, ReplyError::unknown_command(name, argv.tail(1).iter())))?,
     };
     let command = if !command.subcommands.is_empty() && argv.len() > 1 {
         let sub = argv.get(1);

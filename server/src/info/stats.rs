@@ -78,9 +78,9 @@ pub fn latencies(text: &mut Text, cx: &Cx<'_>) {
     let percentiles = &cx.settings.latency_percentiles;
     for command in table().each() {
         let Some(times) = cx.server.stats.times(command.id) else { continue };
-        let each = percentiles.iter().map(|percentile| {
-            format!("p{percentile}={:.3}", times.percentile(*percentile) as f64 / 1000.0)
-        });
+        let each = percentiles
+            .iter()
+            .map(|percentile| format!("p{percentile}={:.3}", times.percentile(*percentile) as f64 / 1000.0));
         let line = each.collect::<Vec<_>>().join(",");
         text.field(&format!("latency_percentiles_usec_{}", command.full_name), line);
     }

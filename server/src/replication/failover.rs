@@ -103,7 +103,9 @@ impl Failover {
 
     /// Looks whether it can go on. Call it some times a second.
     pub fn cron(&self, server: &Arc<Server>, now_ms: i64) {
-        if self.0.lock().phase == Phase::WaitsForSync && self.next_step(&server.replication, server, now_ms).is_some() {
+        if self.0.lock().phase == Phase::WaitsForSync
+            && self.next_step(&server.replication, server, now_ms).is_some()
+        {
             let mut world = server.gate.stop_world();
             self.step_at_rest(server, &mut world, now_ms);
         }
@@ -143,14 +145,19 @@ impl Failover {
         }
         let State { plan, .. } = &*state;
         if plan.deadline_ms.is_some_and(|deadline_ms| deadline_ms <= now_ms) {
-            let Some((host, port)) = plan.target.clone().filter(|_| plan.force) else { return Some(Step::TimeUp) };
+            let Some((host, port)) = plan.target.clone().filter(|_| plan.force) else {
+                return Some(Step::TimeUp);
+            };
             return Some(Step::Force((host, port)));
         }
         let end = server.log.end();
         let replicas = replication.replicas();
-        let found = replicas.into_iter().filter(|replica| replica.online && replica.acked_offset == end).find(
-            |replica| plan.target.as_ref().is_none_or(|(host, port)| replica.ip == *host && replica.port == *port),
-        )?;
+        let found = replicas
+            .into_iter()
+            .filter(|replica| replica.online && replica.acked_offset == end)
+            .find(|replica| {
+                plan.target.as_ref().is_none_or(|(host, port)| replica.ip == *host && replica.port == *port)
+            })?;
         Some(Step::HandOver((found.ip, found.port)))
     }
 }
