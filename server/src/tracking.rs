@@ -49,7 +49,12 @@ impl Wishes {
     /// Whether what the client reads now is to be noted.
     fn remembers(&self) -> bool {
         let caching = self.caching > 0;
-        !self.is_broadcast && !(self.opts_in && !caching) && !(self.opts_out && caching)
+        let is_wanted = match (self.opts_in, self.opts_out) {
+            (true, _) => caching,
+            (_, true) => !caching,
+            _ => true,
+        };
+        is_wanted && !self.is_broadcast
     }
 
     /// A command is over: CLIENT CACHING holds for the next one, or for the next transaction.

@@ -80,8 +80,11 @@ impl Acl {
     }
 }
 
+/// A user's name and what it may do.
+type Line = (Box<[u8]>, Rules);
+
 /// A user of the file; the error is what follows the number of the line.
-fn read_line(line: &[u8], all_channels: bool) -> Result<Option<(Box<[u8]>, Rules)>, String> {
+fn read_line(line: &[u8], all_channels: bool) -> Result<Option<Line>, String> {
     if line.is_empty() {
         return Ok(None);
     }

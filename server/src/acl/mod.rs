@@ -32,6 +32,9 @@ use std::sync::Arc;
 
 const DEFAULT: &[u8] = b"default";
 
+/// A user, and the rules it had before, if any.
+type Changed = (Arc<User>, Option<Arc<Rules>>);
+
 /// All users, and what was denied to them.
 pub struct Acl {
     users: RwLock<BTreeMap<Box<[u8]>, Arc<User>>>,
@@ -71,12 +74,7 @@ impl Acl {
 
     /// Applies rules to a user, a new one if need be: all of them, or none when one makes no sense. Returns the user and
     /// the rules it had, if any.
-    pub fn set(
-        &self,
-        name: &[u8],
-        rules: &[&[u8]],
-        all_channels: bool,
-    ) -> Result<(Arc<User>, Option<Arc<Rules>>), Vec<u8>> {
+    pub fn set(&self, name: &[u8], rules: &[&[u8]], all_channels: bool) -> Result<Changed, Vec<u8>> {
         let known = self.user(name);
         let old = known.as_ref().map(|user| user.rules());
         let mut new = old.as_ref().map_or_else(|| Rules::new(all_channels), |old| Rules::clone(old));

@@ -248,12 +248,7 @@ fn role(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
         reply.text("slave");
         reply.text(&host);
         reply.integer(i64::from(port));
-        let state = match () {
-            () if replication.is_link_up() => "connected",
-            () if replication.syncing.load(Ordering::Relaxed) => "sync",
-            () => "connect",
-        };
-        reply.text(state);
+        reply.text(replication.link_state_name());
         reply.integer(if replication.is_link_up() { server.log.end() as i64 } else { -1 });
         return Ok(());
     }

@@ -431,16 +431,6 @@ mod tests {
     use super::*;
     use protocol::ArgVec;
 
-    #[test]
-    fn each_flag_has_a_bit_of_its_own() {
-        use bitflags::Flags as _;
-        let mut seen = Flags::empty();
-        for flag in Flags::FLAGS {
-            assert!(!seen.intersects(*flag.value()), "{} shares its bit", flag.name());
-            seen |= *flag.value();
-        }
-    }
-
     fn keys(spec: KeySpec, line: &str) -> Result<Vec<usize>, BadKeys> {
         let argv: ArgVec = line.split(' ').map(str::as_bytes).collect();
         let mut found = Vec::new();

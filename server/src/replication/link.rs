@@ -3,6 +3,7 @@
 use super::Replication;
 use crate::clock;
 use crate::exec::{Session, SessionFlags};
+use crate::gate::World;
 use crate::log;
 use crate::net::{Conn, Mail, Socket};
 use crate::server::Server;
@@ -64,11 +65,26 @@ pub fn run(server: &Arc<Server>) {
     let replication = &server.replication;
     loop {
         let (generation, host, port) = replication.wait_for_work();
-        match (Dial { server, generation }).sync(&host, port) {
+        replication.dialling.store(true, Ordering::Relaxed);
+        let result = (Dial { server, generation }).sync(&host, port);
+        replication.dialling.store(false, Ordering::Relaxed);
+        replication.handshaking.store(false, Ordering::Relaxed);
+        match result {
             Ok(()) => {}
             Err(error) => {
-                replication.syncing.store(false, Ordering::Relaxed);
-                log::warning(&format!("Error condition on socket for SYNC: {error}"));
+                let in_snapshot = replication.syncing.swap(false, Ordering::Relaxed);
+                match error.kind() {
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut if in_snapshot => {
+                        log::warning(
+                            "Timeout receiving bulk data from MASTER... If the problem persists try to set the \
+                             'repl-timeout' parameter in redis.conf to a larger value.",
+                        );
+                    }
+                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                        log::warning("Timeout connecting to the MASTER...");
+                    }
+                    _ => log::warning(&format!("Error condition on socket for SYNC: {error}")),
+                }
                 replication.pause(generation, RETRY);
             }
         }
@@ -119,6 +135,7 @@ impl Dial<'_> {
         let timeout = Duration::from_secs(settings.repl_timeout_seconds.max(1));
         let address = (host, port).to_socket_addrs()?.next().ok_or_else(|| fault("no address"))?;
         let stream = connect(address, &settings.bind_source_addr, timeout.min(Duration::from_secs(5)))?;
+        self.server.replication.handshaking.store(true, Ordering::Relaxed);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
@@ -350,17 +367,19 @@ impl Dial<'_> {
         }
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = crate::snapshot::load_file(server, file);
-        let _world = server.gate.stop_world();
+        let mut world = server.gate.stop_world();
         if let Ok(snapshot::Loaded { stream_db, .. }) = loaded {
             *server.replication.history.lock() =
                 super::History { replid, replid2: "0".repeat(40), second_offset: -1 };
             server.log.set_active(true);
             server.log.restart_at(offset);
+            forget_offsets(&mut world, offset);
             server.replication.stream_db.store(stream_db, Ordering::Relaxed);
             log::notice("MASTER <-> REPLICA sync: Finished with success");
         } else {
-            // Half a dataset is none.
+            // Half a dataset is none, and nobody's history: a partial resync would build on what is not there.
             crate::snapshot::flush(server);
+            server.replication.change_id(super::random_id());
         }
         server.loading.store(false, Ordering::Relaxed);
         if server.settings().appendonly {
@@ -415,6 +434,16 @@ impl Dial<'_> {
         server.stats.connected.fetch_add(1, Ordering::Relaxed);
         server.post(0, Mail::Connection(conn));
         Ok(())
+    }
+}
+
+/// Another history has begun at `offset`: nobody's reply waits for what was written in the one before.
+fn forget_offsets(world: &mut World<'_>, offset: u64) {
+    for state in &mut world.threads {
+        for (_, conn) in state.iter_mut() {
+            conn.held_until = conn.held_until.min(offset);
+            conn.session.last_write_offset = conn.session.last_write_offset.min(offset);
+        }
     }
 }
 

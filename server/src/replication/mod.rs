@@ -48,6 +48,9 @@ pub struct Replication {
     pub link_down_since_ms: AtomicI64,
     /// A snapshot is being received.
     pub syncing: AtomicBool,
+    /// The master is being dialled, and whether it has taken the connection.
+    dialling: AtomicBool,
+    handshaking: AtomicBool,
     /// Something was received from the present master at least once.
     pub ever_synced: AtomicBool,
     /// The database that the master's stream is in, or was in when the link broke.
@@ -92,6 +95,8 @@ impl Replication {
             master_io_ms: AtomicI64::new(0),
             link_down_since_ms: AtomicI64::new(0),
             syncing: AtomicBool::new(false),
+            dialling: AtomicBool::new(false),
+            handshaking: AtomicBool::new(false),
             ever_synced: AtomicBool::new(false),
             stream_db: AtomicUsize::new(0),
             failover: Default::default(),
@@ -111,6 +116,17 @@ impl Replication {
 
     pub fn is_link_up(&self) -> bool {
         self.link_up.load(Ordering::Relaxed)
+    }
+
+    /// How far a replica is with its master, as ROLE names it.
+    pub fn link_state_name(&self) -> &'static str {
+        match () {
+            () if self.is_link_up() => "connected",
+            () if self.syncing.load(Ordering::Relaxed) => "sync",
+            () if self.handshaking.load(Ordering::Relaxed) => "handshake",
+            () if self.dialling.load(Ordering::Relaxed) => "connecting",
+            () => "connect",
+        }
     }
 
     #[inline]
