@@ -15,21 +15,18 @@ const CHANGED_IN_7_2: &[(&str, &str, &str)] = &[
         "allowed in scripts, where they do not wait",
     ),
     ("cluster|shards cluster|slots", "flags", "answered while loading too"),
-    ("client|setname config|resetstat config|rewrite", "tips", "a proxy is told to ask all nodes"),
+    (
+        "acl|deluser acl|save acl|setuser client|setname config|resetstat config|rewrite",
+        "tips",
+        "a proxy is told to ask all nodes",
+    ),
     ("latency|reset msetnx randomkey scan", "tips", "a proxy is told otherwise how to sum up replies"),
     ("command|getkeys command|getkeysandflags", "arity", "of a command without arguments too"),
     ("zrank zrevrank", "arity", "WITHSCORE"),
 ];
 
 /// Commands of stock that are absent here, and why.
-const ABSENT: &[(&str, &str)] = &[
-    (
-        "acl acl|cat acl|deluser acl|dryrun acl|genpass acl|getuser acl|help acl|list acl|load",
-        "not there yet",
-    ),
-    ("acl|log acl|save acl|setuser acl|users acl|whoami", "not there yet"),
-    ("client|caching client|tracking client|trackinginfo failover monitor", "not there yet"),
-];
+const ABSENT: &[(&str, &str)] = &[("failover", "not there yet")];
 
 /// Commands that stock's version does not have yet, by the version that brought them.
 const NEWER: &[(&str, &str)] = &[
