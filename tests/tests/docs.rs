@@ -1,4 +1,4 @@
-//! The pages in `docs/` name what is there: files, headings, directives, and commands that are absent.
+//! The pages in `docs/` name what is there: files, headings and directives.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -114,35 +114,5 @@ fn every_directive_is_in_the_page_about_configuration() {
     let described: BTreeSet<&str> = quoted(&page).collect();
     for directive in directives {
         assert!(described.contains(directive), "docs/configuration.md says nothing about {directive}");
-    }
-}
-
-/// The names in the families' tables; subcommands are in tables of other names.
-fn commands_in(folder: &Path, found: &mut BTreeSet<String>) {
-    for path in names(folder) {
-        if path.is_dir() {
-            commands_in(&path, found);
-            continue;
-        }
-        let text = read(&path);
-        let Some((_, table)) = text.split_once("pub const COMMANDS: &[CommandSpec] = &[") else { continue };
-        let table = table.split_once("\n];").map_or(table, |(table, _)| table);
-        let rows = table.split("CommandSpec::new(").skip(1);
-        found.extend(rows.filter_map(|row| row.split('"').nth(1)).map(str::to_owned));
-    }
-}
-
-#[test]
-fn commands_said_to_be_absent_are() {
-    let mut present = BTreeSet::new();
-    commands_in(&root().join("server/src/commands"), &mut present);
-    assert!(present.contains("get") && present.contains("cluster"), "found {present:?}");
-    let page = read(&root().join("docs/compatibility.md"));
-    let (_, rest) = page.split_once("| family | absent |").expect("the table of absent commands");
-    let (table, _) = rest.split_once("\n\n").expect("the end of the table");
-    let words = table.split(|c: char| !(c.is_ascii_uppercase() || c == '_'));
-    let absent: Vec<String> = words.filter(|word| word.len() > 2).map(str::to_ascii_lowercase).collect();
-    for command in &absent {
-        assert!(!present.contains(command), "docs/compatibility.md says that {command} is absent");
     }
 }
