@@ -27,7 +27,7 @@ const CHANGED_IN_7_2: &[(&str, &str, &str)] = &[
 
 /// Commands that stock's version does not have yet, by the version that brought them.
 const NEWER: &[(&str, &str)] = &[
-    ("client|no-touch client|setinfo cluster|myshardid", "7.2"),
+    ("client|no-touch client|setinfo cluster|myshardid waitaof", "7.2"),
     ("hexpire hexpireat hexpiretime hpersist hpexpire hpexpireat hpexpiretime hpttl httl", "7.4"),
 ];
 
