@@ -1,8 +1,8 @@
 //! Servers to test: processes on free ports, in temporary folders, gone when dropped.
 
+use crate::cluster::free_port;
 use crate::resp::Client;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
@@ -84,11 +84,6 @@ fn spawn(binary: &Path, args: &[String], folder: &Path) -> Child {
         .stderr(log)
         .spawn()
         .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it has an address").port()
 }
 
 /// Stock's server.

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 const OURS: &str = env!("CARGO_BIN_EXE_balas");
@@ -56,9 +56,7 @@ impl Node {
 
     fn start(program: &str, args: &[&str]) -> Option<Node> {
         let dir = folder();
-        // Between finding a free port and using it, another test may take it: then this one fails to start, aloud.
-        let port =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+        let port = free_port();
         let log = File::create(dir.join("log")).expect("a log");
         let child = Command::new(program)
             .args(["--port", &port.to_string(), "--save", "", "--dir"])
@@ -160,6 +158,9 @@ impl Drop for Node {
         if let Some((child, dir)) = &mut self.process {
             let _ = child.kill();
             let _ = child.wait();
+            if std::thread::panicking() {
+                eprintln!("{}", std::fs::read_to_string(dir.join("log")).unwrap_or_default());
+            }
             let _ = std::fs::remove_dir_all(dir);
         }
     }
@@ -168,6 +169,22 @@ impl Drop for Node {
 /// Runs our binary to its end.
 pub fn run_ours(args: &[&str]) -> Output {
     Command::new(OURS).args(args).stdin(Stdio::null()).output().expect("our own binary runs")
+}
+
+/// A port that is free, that no other test of this process is given, and that no connection going out has.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 21_000;
+    const COUNT: u16 = 10_000;
+    // Test processes that run side by side look in different places.
+    let start = (std::process::id() % u32::from(COUNT)) as u16;
+    loop {
+        let offset = start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let port = FIRST + offset % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A new empty folder.
