@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -45,7 +45,8 @@ pub(crate) fn free_port() -> u16 {
     let mut rng = fastrand::Rng::with_seed(u64::from(std::process::id()) << 16 | taken.len() as u64);
     loop {
         let port = rng.u16(PORTS);
-        let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        // Listening to find out would leave a listener behind in a process another test is starting right now.
+        let is_free = |port: u16| TcpStream::connect(("127.0.0.1", port)).is_err();
         if !taken.contains(&port) && is_free(port) && is_free(port + BUS_PORT_OFFSET) {
             taken.insert(port);
             return port;

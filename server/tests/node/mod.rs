@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
@@ -181,7 +181,8 @@ fn free_port() -> u16 {
     loop {
         let offset = start + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
         let port = FIRST + offset % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Listening to find out would leave a listener behind in a process another test is starting right now.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
