@@ -6,11 +6,11 @@ use crate::latency::Event;
 use crate::net::Mail;
 use crate::notify::Classes;
 use crate::server::Server;
-use keyspace::expire::{ExpireCycle, FieldCycle};
+use keyspace::expire::{ExpireCycle, FieldCycle, Step};
 use protocol::reply::write_command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs until the process ends.
 pub fn run(server: &Arc<Server>) {
@@ -61,17 +61,30 @@ pub fn run(server: &Arc<Server>) {
     }
 }
 
+/// Entries looked at under one lock.
+const STEP: usize = 20;
+
+/// Goes on with a cycle as long as more than a tenth of what it meets has expired, for at most `budget` and a lap.
+fn while_worthwhile(started: Instant, budget: Duration, mut step: impl FnMut() -> Option<Step>) {
+    let (mut met, mut expired) = (0, 0);
+    while let Some(step) = step() {
+        met += step.met;
+        expired += step.expired;
+        let worthwhile = expired * 10 > met || met < 10 * STEP;
+        if step.is_new_lap && met > 0 || !worthwhile || started.elapsed() > budget {
+            return;
+        }
+    }
+}
+
 /// One turn of the expire cycle, for at most `budget`. Returns how many keys it removed.
 fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duration) -> u64 {
-    /// Entries looked at under one lock.
-    const STEP: usize = 20;
     let _no_world_at_rest = server.gate.enter_background();
     let settings = server.settings();
     let (started, notify, lazy) = (clock::monotonic(), settings.notify, settings.lazyfree_expire);
     let mut removed = 0;
-    let (mut met, mut expired) = (0, 0);
-    loop {
-        let step = cycle.step(&server.keyspace, now_ms, STEP, |slot, key| {
+    while_worthwhile(started, budget, || {
+        cycle.step(&server.keyspace, now_ms, STEP, |slot, key| {
             let entry = slot.remove(key);
             if lazy {
                 entry.into_iter().for_each(crate::lazyfree::drop_entry);
@@ -88,15 +101,8 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
                 write_command(&mut del, [crate::lazyfree::deletion(lazy), key].into_iter());
                 server.log.append(slot.db_index(), slot.db_index(), &del);
             }
-        });
-        let Some(step) = step else { break };
-        met += step.met;
-        expired += step.expired;
-        let worthwhile = expired * 10 > met || met < 10 * STEP;
-        if step.is_new_lap && met > 0 || !worthwhile || started.elapsed() > budget {
-            break;
-        }
-    }
+        })
+    });
     let micros = started.elapsed().as_micros() as u64;
     server.latency.note(server.settings().latency_monitor_threshold_ms, Event::ExpireCycle, micros);
     removed
@@ -104,18 +110,17 @@ fn expire(server: &Server, cycle: &mut ExpireCycle, now_ms: i64, budget: Duratio
 
 /// One turn of the cycle that removes fields, for at most `budget`.
 fn expire_fields(server: &Server, cycle: &mut FieldCycle, now_ms: i64, budget: Duration) {
-    /// Hashes looked at under one lock, and fields removed of one.
-    const STEP: usize = 20;
+    /// Fields removed of one hash under one lock.
     const FIELDS: usize = 100;
     if server.keyspace.dbs().iter().all(|db| db.timed() == 0) {
         return;
     }
     let _no_world_at_rest = server.gate.enter_background();
     let (started, notify) = (clock::monotonic(), server.settings().notify);
-    let (mut met, mut expired) = (0, 0);
-    loop {
-        let step = cycle.step(&server.keyspace, now_ms, STEP, FIELDS, |slot, key, fields| {
+    while_worthwhile(started, budget, || {
+        cycle.step(&server.keyspace, now_ms, STEP, FIELDS, |slot, key, fields| {
             let is_gone = remove_fields(slot, key, fields);
+            crate::tracking::key_gone(server, slot, key);
             if let Some(side) = slot.side() {
                 server.watches.touch(side, key);
             }
@@ -130,13 +135,6 @@ fn expire_fields(server: &Server, cycle: &mut FieldCycle, now_ms: i64, budget: D
                 write_command(&mut hdel, words.into_iter());
                 server.log.append(slot.db_index(), slot.db_index(), &hdel);
             }
-        });
-        let Some(step) = step else { break };
-        met += step.met;
-        expired += step.expired;
-        let worthwhile = expired * 10 > met || met < 10 * STEP;
-        if step.is_new_lap && met > 0 || !worthwhile || started.elapsed() > budget {
-            break;
-        }
-    }
+        })
+    });
 }

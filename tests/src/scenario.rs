@@ -113,11 +113,21 @@ impl Play<'_> {
 }
 
 /// The first line two transcripts differ in.
-pub fn difference(one: &[String], other: &[String]) -> Option<String> {
+fn difference(one: &[String], other: &[String]) -> Option<String> {
     let longest = one.len().max(other.len());
     let line = |lines: &[String], i: usize| lines.get(i).cloned().unwrap_or_default();
     let at = (0..longest).find(|&i| line(one, i) != line(other, i))?;
     Some(format!("stock: {}\nbalas: {}", line(one, at), line(other, at)))
+}
+
+/// Plays all scenarios, a name and a text each, on both servers; returns what differs.
+pub fn differences(stock: &Server, balas: &Server, scenarios: &[(&str, &str)], resp: u8) -> Vec<String> {
+    let of = |(name, scenario): &(&str, &str)| {
+        let expected = play(stock, scenario, resp);
+        let found = difference(&expected, &play(balas, scenario, resp))?;
+        Some(format!("{name}:\n{found}\n{expected:#?}"))
+    };
+    scenarios.iter().filter_map(of).collect()
 }
 
 /// A reply's texts, for tests that look at one server alone.

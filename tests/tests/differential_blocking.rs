@@ -2,7 +2,7 @@
 
 use balas_tests::process::{Server, balas, stock};
 use balas_tests::resp::Client;
-use balas_tests::scenario::{difference, play, texts};
+use balas_tests::scenario::{differences, play, texts};
 use balas_tests::stored::everything;
 use std::collections::BTreeSet;
 
@@ -159,14 +159,7 @@ fn compare(threads: &str, resp: u8) {
     let logged = ["--appendonly", "yes", "--appendfsync", "no", "--io-threads", threads];
     let logged = [&debug[..], &logged].concat();
     let mut on_balas = Server::start(&balas(), &logged);
-    let mut differences = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        let expected = play(&on_stock, scenario, resp);
-        let got = play(&on_balas, scenario, resp);
-        differences.extend(
-            difference(&expected, &got).map(|difference| format!("{name}:\n{difference}\n{expected:#?}")),
-        );
-    }
+    let differences = differences(&on_stock, &on_balas, SCENARIOS, resp);
     assert!(differences.is_empty(), "{threads} threads, RESP{resp}\n{}", differences.join("\n\n"));
     // What was logged makes what is there: each pop is behind its push.
     let mut client = on_balas.client();

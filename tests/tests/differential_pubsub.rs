@@ -2,7 +2,7 @@
 
 use balas_tests::cluster::{Cluster, Kind};
 use balas_tests::process::{Server, balas, stock};
-use balas_tests::scenario::{difference, play, texts};
+use balas_tests::scenario::{differences, texts};
 
 /// Name and text of each scenario; how it reads is said in `scenario.rs`.
 const SCENARIOS: &[(&str, &str)] = &[
@@ -79,14 +79,7 @@ const SCENARIOS: &[(&str, &str)] = &[
 fn compare(threads: &str, resp: u8) {
     let on_stock = Server::start(&stock(), &[]);
     let on_balas = Server::start(&balas(), &["--io-threads", threads]);
-    let mut differences = Vec::new();
-    for (name, scenario) in SCENARIOS {
-        let expected = play(&on_stock, scenario, resp);
-        let got = play(&on_balas, scenario, resp);
-        differences.extend(
-            difference(&expected, &got).map(|difference| format!("{name}:\n{difference}\n{expected:#?}")),
-        );
-    }
+    let differences = differences(&on_stock, &on_balas, SCENARIOS, resp);
     assert!(differences.is_empty(), "{threads} threads, RESP{resp}\n{}", differences.join("\n\n"));
 }
 

@@ -118,10 +118,7 @@ fn acl_cat(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 /// More arguments than the subcommand takes, where its arity does not say so.
 fn wrong_form(args: &Args<'_>) -> ReplyError {
-    let name = String::from_utf8_lossy(args.argv().get(1)).into_owned();
-    ReplyError::new(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try ACL HELP."
-    ))
+    ReplyError::subcommand_syntax(b"ACL", args.argv().get(1))
 }
 
 fn acl_genpass(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {

@@ -70,14 +70,7 @@ fn debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     });
     match found {
         Some(tool) => (tool.run)(cx, args),
-        None => {
-            let text = [
-                b"ERR unknown subcommand or wrong number of arguments for '",
-                &name[..name.len().min(128)],
-                b"'. Try DEBUG HELP.",
-            ];
-            Err(ReplyError::new(text.concat()))
-        }
+        None => Err(ReplyError::subcommand_syntax(b"DEBUG", name)),
     }
 }
 

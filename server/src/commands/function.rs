@@ -47,11 +47,7 @@ fn refused(text: Vec<u8>) -> ReplyError {
 
 /// More arguments than a subcommand takes.
 fn wrong_arguments(args: &Args<'_>) -> ReplyError {
-    let subcommand = args.argv().get(1);
-    refused(
-        [b"unknown subcommand or wrong number of arguments for '", subcommand, b"'. Try FUNCTION HELP."]
-            .concat(),
-    )
+    ReplyError::subcommand_syntax(b"FUNCTION", args.argv().get(1))
 }
 
 fn load(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
