@@ -24,6 +24,21 @@ fn numbers(client: &mut Client, line: &str) -> Vec<i64> {
 }
 
 #[test]
+fn who_caches_a_hash_hears_of_fields_that_expire() {
+    let node = start(&[]);
+    let (writer, reader) = (&mut node.client(), &mut node.client());
+    call(reader, "HELLO 3");
+    expect(reader, "CLIENT TRACKING ON", "+OK");
+    call(writer, "HSET h a 1 b 2");
+    assert_eq!(numbers(writer, "HPEXPIRE h 200 FIELDS 1 a"), [1]);
+    expect(reader, "HGET h b", "$\"2\"");
+    // Nobody looks at the hash any more: the cycle finds the field.
+    let told = reader.receive().expect("a push");
+    assert_eq!(format!("{told:?}"), ">[$\"invalidate\", *[$\"h\"]]");
+    assert_eq!(call(writer, "HLEN h").as_i64(), Some(1));
+}
+
+#[test]
 fn replies_are_those_of_the_documentation() {
     let node = start(&[]);
     let c = &mut node.client();
