@@ -18,7 +18,7 @@
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::borrow::Borrow;
 use std::fmt;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::slice;
 
@@ -29,7 +29,7 @@ pub struct ThinBytes(NonNull<u8>);
 
 const _: () = assert!(size_of::<Option<ThinBytes>>() == 8);
 
-// SAFETY: a `ThinBytes` owns its block alone, and the block is never written after construction.
+// SAFETY: a `ThinBytes` owns its block alone.
 unsafe impl Send for ThinBytes {}
 // SAFETY: as above: shared access only reads.
 unsafe impl Sync for ThinBytes {}
@@ -145,6 +145,16 @@ impl Deref for ThinBytes {
         let Prefix { width, len } = self.prefix();
         // SAFETY: `len` initialised bytes follow the prefix, and live as long as `self`.
         unsafe { slice::from_raw_parts(self.0.as_ptr().add(width), len) }
+    }
+}
+
+impl DerefMut for ThinBytes {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let Prefix { width, len } = self.prefix();
+        // SAFETY: as in `deref`, and nobody else sees the block while `self` is borrowed mutably. The prefix, which
+        // says how long the block is, stays out of reach.
+        unsafe { slice::from_raw_parts_mut(self.0.as_ptr().add(width), len) }
     }
 }
 

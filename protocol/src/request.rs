@@ -81,12 +81,14 @@ impl Progress {
                 Some(b'*') => {}
                 Some(_) => return inline(buf),
             }
-            let Some((count, next)) = self.head(buf, "too big mbulk count string")? else {
-                return Ok(Step::NeedMore);
+            // By far the most commands have fewer than ten arguments.
+            let (count, next) = match *buf {
+                [_, digit @ b'1'..=b'9', b'\r', b'\n', ..] => (i64::from(digit - b'0'), 4),
+                _ => match self.array_head(buf)? {
+                    Some(head) => head,
+                    None => return Ok(Step::NeedMore),
+                },
             };
-            let count = count
-                .filter(|&n| n <= i64::from(i32::MAX))
-                .ok_or_else(|| protocol_error("invalid multibulk length"))?;
             if limits.unauthenticated && count > UNAUTHENTICATED_ARGS_MAX {
                 return Err(protocol_error("unauthenticated multibulk length"));
             }
@@ -115,6 +117,13 @@ impl Progress {
             self.remaining -= 1;
         }
         Ok(Step::Command { consumed: self.at })
+    }
+
+    /// How many arguments there are, and where the first begins.
+    fn array_head(&self, buf: &[u8]) -> Result<Option<(i64, usize)>, ReplyError> {
+        let Some((count, next)) = self.head(buf, "too big mbulk count string")? else { return Ok(None) };
+        let count = count.filter(|&n| n <= i64::from(i32::MAX));
+        Ok(Some((count.ok_or_else(|| protocol_error("invalid multibulk length"))?, next)))
     }
 
     #[inline]

@@ -77,6 +77,11 @@ impl<'a> Block<'a> {
         Block { tags, records }
     }
 
+    /// Bytes of the block before its records.
+    fn before_records(self) -> usize {
+        encoded_len(self.tags.len()) + self.tags.len()
+    }
+
     /// All records with their tags.
     fn iter<const PARTS: usize>(self) -> impl Iterator<Item = (u8, &'a [u8], [&'a [u8]; PARTS])> {
         let mut rest = self.records;
@@ -183,6 +188,11 @@ fn encode_len(len: usize) -> Lens {
     lens
 }
 
+/// How many bytes a length takes.
+fn encoded_len(len: usize) -> usize {
+    (usize::BITS - len.leading_zeros()).div_ceil(7).max(1) as usize
+}
+
 /// A length, and how many bytes it takes.
 #[inline]
 fn decode_len(bytes: &[u8]) -> (usize, usize) {
@@ -269,7 +279,15 @@ impl<const PARTS: usize> Packed<PARTS> {
         let hash = hash(parts[0]);
         let index = self.index_of(hash);
         let block = Block::of(self.bucket(index));
-        let found = block.find::<PARTS>(tag_of(hash), parts[0]).map(|(found, _)| found);
+        let found = block.find::<PARTS>(tag_of(hash), parts[0]);
+        if let Some((found, held)) = found
+            && (0..PARTS).all(|part| held[part].len() == parts[part].len())
+        {
+            let before_records = block.before_records();
+            self.overwrite(index, before_records + found.end, parts);
+            return false;
+        }
+        let found = found.map(|(found, _)| found);
         let changed = match found {
             Some(found) => block.with_replaced(found, parts),
             None => block.with(tag_of(hash), parts),
@@ -283,6 +301,16 @@ impl<const PARTS: usize> Packed<PARTS> {
             }
         }
         found.is_none()
+    }
+
+    /// Writes a record over one with parts of the same lengths, which ends at `end` in its block.
+    fn overwrite(&mut self, index: usize, end: usize, parts: [&[u8]; PARTS]) {
+        let Some(block) = &mut self.segments[index / SEGMENT][index % SEGMENT] else { return };
+        let mut end = end;
+        for part in parts.iter().rev() {
+            block[end - part.len()..end].copy_from_slice(part);
+            end -= part.len();
+        }
     }
 
     /// Removes the record of a key; `false` if there is none.

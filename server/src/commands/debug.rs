@@ -418,7 +418,7 @@ fn reload(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         crate::log::warning(&format!("DEBUG RELOAD: {text}"));
         ReplyError::fixed("ERR Error trying to load the RDB dump, check server logs.")
     })?;
-    cx.keys.ready = server.waiters.keys().into();
+    cx.keys.effects.ready = server.waiters.keys().into();
     crate::log::notice("DB reloaded by DEBUG RELOAD");
     cx.reply.ok();
     Ok(())
@@ -432,7 +432,7 @@ fn loadaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
         crate::log::warning(&format!("DEBUG LOADAOF: {text}"));
         ReplyError::fixed("ERR Error trying to load the AOF files, check server logs.")
     })?;
-    cx.keys.ready = server.waiters.keys().into();
+    cx.keys.effects.ready = server.waiters.keys().into();
     crate::log::notice("Append Only File loaded by DEBUG LOADAOF");
     cx.reply.ok();
     Ok(())

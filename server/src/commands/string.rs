@@ -431,10 +431,10 @@ fn range_of(bytes: &[u8], start: i64, end: i64) -> &[u8] {
 
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::new("set", -3, flags!(WRITE | DENYOOM), set).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE | VARIABLE_FLAGS))]).acl(acl!(STRING)).group(Group::String).since("1.0.0"),
+    CommandSpec::new("set", -3, flags!(WRITE | DENYOOM | BRIEF), set).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE | VARIABLE_FLAGS))]).acl(acl!(STRING)).group(Group::String).since("1.0.0"),
     CommandSpec::new("setnx", 3, flags!(WRITE | DENYOOM | FAST), setnx).keys(&[KeySpec::index(1).flags(key!(OW | INSERT))]).acl(acl!(STRING)).group(Group::String).since("1.0.0"),
-    CommandSpec::new("setex", 4, flags!(WRITE | DENYOOM), setex).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.0.0"),
-    CommandSpec::new("psetex", 4, flags!(WRITE | DENYOOM), psetex).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.6.0"),
+    CommandSpec::new("setex", 4, flags!(WRITE | DENYOOM | BRIEF), setex).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.0.0"),
+    CommandSpec::new("psetex", 4, flags!(WRITE | DENYOOM | BRIEF), psetex).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("2.6.0"),
     CommandSpec::new("getset", 3, flags!(WRITE | DENYOOM | FAST), getset).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("1.0.0"),
     CommandSpec::new("getdel", 2, flags!(WRITE | FAST), getdel).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | DELETE))]).acl(acl!(STRING)).group(Group::String).since("6.2.0"),
     CommandSpec::new("getex", -2, flags!(WRITE | FAST), getex).keys(&[KeySpec::index(1).flags(key!(RW | ACCESS | UPDATE))]).acl(acl!(STRING)).group(Group::String).since("6.2.0"),

@@ -29,6 +29,14 @@ pub struct Checked<'a> {
 /// Runs them all.
 #[inline]
 pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
+    if c.is_plain() {
+        return routed_here(c);
+    }
+    one_by_one(c)
+}
+
+#[inline(never)]
+fn one_by_one(c: &Checked<'_>) -> Result<(), ReplyError> {
     protected(c)?;
     authenticated(c)?;
     if c.session.is_obeyed() {
@@ -49,6 +57,23 @@ pub fn all(c: &Checked<'_>) -> Result<(), ReplyError> {
 }
 
 impl Checked<'_> {
+    /// Nothing is the case that any check asks about, but that of the route: so it is for most commands.
+    #[inline]
+    fn is_plain(&self) -> bool {
+        const ASKED: SessionFlags = SessionFlags::AUTHENTICATED
+            .union(SessionFlags::RESTRICTED)
+            .union(SessionFlags::MASTER)
+            .union(SessionFlags::LOADER)
+            .union(SessionFlags::SUBSCRIBED)
+            .union(SessionFlags::REPLICA)
+            .union(SessionFlags::MONITOR);
+        self.batch.is_plain
+            && !self.batch.busy
+            && self.session.flags.intersection(ASKED) == SessionFlags::AUTHENTICATED
+            && self.session.multi.is_none()
+            && !self.command.has(Flags::PROTECTED)
+    }
+
     /// The command has this flag, or it is EXEC and has queued one that has.
     #[inline]
     pub fn does(&self, flag: Flags) -> bool {

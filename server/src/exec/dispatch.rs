@@ -3,7 +3,7 @@
 use super::checks::{self, Checked};
 use super::cx::{AtRest, Attendant, Cx, Wait};
 use super::effects::Effects;
-use super::keys::{Keys, Place, Rules, SlotBusy, Totals};
+use super::keys::{Guards, Keys, Place, Rules};
 use super::serve::{Tools, serve};
 use super::session::{Multi, Session, SessionFlags};
 use super::spec::Flags;
@@ -43,6 +43,8 @@ pub struct Batch {
     pub all_paused: bool,
     /// A script takes its time, and this batch is run meanwhile.
     pub busy: bool,
+    /// Nothing is the case that would refuse a command, but what `busy` says.
+    pub is_plain: bool,
     access: AccessClock,
 }
 
@@ -50,7 +52,7 @@ impl Batch {
     pub fn begin(server: &Server) -> Batch {
         let now_ms = clock::now_ms();
         let settings = server.config.settings_shared();
-        Batch {
+        let mut batch = Batch {
             now_ms,
             access: AccessClock::new(&settings, now_ms),
             routing: server.cluster.as_ref().map(|cluster| cluster.routing()),
@@ -62,8 +64,16 @@ impl Batch {
             writes_paused: server.are_writes_paused(),
             all_paused: server.pause.holds_all(),
             busy: false,
+            is_plain: false,
             settings,
-        }
+        };
+        batch.is_plain = !batch.role_is_replica
+            && !batch.master_link_down
+            && !batch.loading
+            && !batch.disk_failed
+            && batch.settings.maxmemory_bytes == 0
+            && batch.settings.min_replicas_to_write == 0;
+        batch
     }
 }
 
@@ -87,7 +97,7 @@ pub struct Executor {
     pub stats: Arc<ThreadStats>,
     rng: fastrand::Rng,
     places: Vec<Place>,
-    stream: Vec<u8>,
+    effects: Effects,
     /// What the client published to itself: it follows the reply.
     pushes: Vec<u8>,
     timer: Timer,
@@ -110,7 +120,7 @@ impl Executor {
             server,
             rng: fastrand::Rng::with_seed(seed),
             places: Vec::new(),
-            stream: Vec::new(),
+            effects: Effects::default(),
             pushes: Vec::new(),
             timer: Timer::start(),
             batch_began: clock::monotonic(),
@@ -140,7 +150,8 @@ impl Executor {
     ) -> Outcome {
         let start = out.len();
         let outcome = self.admit(batch, session, argv, out, world, None);
-        self.settle(session, out, start, outcome)
+        self.settle(session, out, start, &outcome);
+        outcome
     }
 
     /// As [`Executor::execute`], for commands that run scripts.
@@ -155,21 +166,18 @@ impl Executor {
     ) -> Outcome {
         let start = out.len();
         let outcome = self.admit(batch, session, argv, out, world, Some(attendant));
-        self.settle(session, out, start, outcome)
+        self.settle(session, out, start, &outcome);
+        outcome
     }
 
     #[inline]
-    fn settle(
-        &mut self,
-        session: &mut Session,
-        out: &mut Vec<u8>,
-        start: usize,
-        outcome: Outcome,
-    ) -> Outcome {
-        if !matches!(
-            outcome,
-            Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed | Outcome::Wait(Wait::Keys)
-        ) {
+    fn settle(&mut self, session: &mut Session, out: &mut Vec<u8>, start: usize, outcome: &Outcome) {
+        let is_over = match outcome {
+            Outcome::Done => true,
+            Outcome::Wait(wait) => !matches!(wait, Wait::Keys),
+            Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed => false,
+        };
+        if is_over {
             self.stats.processed.add(1);
             settle_reply(session, out, start);
             if session.is(SessionFlags::TRACKING) {
@@ -179,7 +187,6 @@ impl Executor {
         if !self.pushes.is_empty() {
             out.append(&mut self.pushes);
         }
-        outcome
     }
 
     /// A command of a client that tracks is over.
@@ -230,17 +237,20 @@ impl Executor {
             return Outcome::Done;
         }
         let paused = batch.all_paused || batch.writes_paused && may_write(session, command, flags);
-        if paused && !session.is_obeyed() {
+        let held_up = if paused && !session.is_obeyed() {
+            Some(Outcome::Postponed)
+        } else if !command.spec.flags.intersects(Flags::RUNS_SCRIPT | Flags::RUNS_QUEUE | Flags::EXCLUSIVE) {
+            None
+        } else if attendant.is_none() && runs_script(session, command) {
+            Some(Outcome::NeedsAttendant)
+        } else if world.is_none() && needs_world(session, command) {
+            Some(Outcome::NeedsWorld)
+        } else {
+            None
+        };
+        if let Some(outcome) = held_up {
             session.flags.set(SessionFlags::ASKING, asking);
-            return Outcome::Postponed;
-        }
-        if attendant.is_none() && runs_script(session, command) {
-            session.flags.set(SessionFlags::ASKING, asking);
-            return Outcome::NeedsAttendant;
-        }
-        if world.is_none() && needs_world(session, command) {
-            session.flags.set(SessionFlags::ASKING, asking);
-            return Outcome::NeedsWorld;
+            return outcome;
         }
         self.run(batch, session, command, argv, target, out, world, attendant)
     }
@@ -260,72 +270,73 @@ impl Executor {
         let rules = rules(batch, session, command);
         // A replica's log is its master's stream, and nothing else.
         let logged = batch.logged && !session.is_obeyed() && !batch.role_is_replica;
-        let effects = Effects::new(std::mem::take(&mut self.stream), logged);
+        self.effects.begin(logged);
         let at_rest = world.is_some();
-        let mut keys = Keys::new(&self.server, &mut self.rng, session.db, at_rest, rules, effects);
-        if !at_rest {
-            let locked = match target {
-                Target::None => Ok(()),
-                Target::One(slot) => keys.lock_one(slot),
-                Target::Keys => {
-                    self.places.clear();
-                    collect_places(command, argv, session.db, &mut self.places);
-                    keys.lock_many(&mut self.places)
-                }
-            };
-            if let Err(SlotBusy) = locked {
-                self.stream = keys.into_buffer();
-                return self.refuse(session, Some(command), &self.server.scripts.busy.refusal(), out);
+        let db = session.db;
+        let locked = match target {
+            _ if at_rest => Ok(Guards::none()),
+            Target::None => Ok(Guards::none()),
+            Target::One(slot) => Guards::one(&self.server, (db, slot), rules.writes),
+            Target::Keys => {
+                self.places.clear();
+                collect_places(command, argv, db, &mut self.places);
+                Guards::all(&self.server, &mut self.places, rules.writes)
             }
-        }
-        let reply = Reply::new(out, session.resp);
-        let mut cx = Cx {
-            server: &self.server,
-            settings: &batch.settings,
-            batch,
-            stats: &self.stats,
-            now_ms: batch.now_ms,
-            session,
-            keys,
-            reply,
-            command,
-            argv,
-            // Spelled out, because only a bare reference is shortened to the lifetime of the rest.
-            world: match world {
-                Some(world) => Some(&mut *world),
-                None => None,
-            },
-            wait: None,
-            in_transaction: false,
-            is_retry: false,
-            in_script: false,
-            attendant: match attendant {
-                Some(attendant) => Some(&mut *attendant),
-                None => None,
-            },
         };
-        call(&mut cx, command, argv, &mut self.timer);
-        let Cx { keys, wait, session, .. } = cx;
-        let mut keys = keys;
-        if let Some(end) = keys.effects.append_to(&self.server.log) {
-            session.last_write_offset = end;
-        }
-        if !keys.effects.deliveries.is_empty() {
-            send_off(&self.server, session, &mut keys.effects.deliveries, &mut self.pushes);
-        }
-        if !keys.effects.tracked.is_empty() {
-            let changes = &mut keys.effects.tracked;
-            self.server.tracking.tell(&self.server, changes, Some(session), &mut self.pushes);
-        }
-        // What is read back from a file has been served in its day.
-        let totals = if keys.ready.is_empty() || session.is(SessionFlags::LOADER) {
-            keys.into_totals()
-        } else {
-            let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
-            serve(Tools { server, batch, stats, timer }, keys)
+        let Some(guards) = locked.ok() else {
+            return self.refuse(session, Some(command), &self.server.scripts.busy.refusal(), out);
         };
-        account(&self.stats, &totals);
-        self.stream = totals.stream;
+        let wait = {
+            let mut cx = Cx {
+                server: &self.server,
+                settings: &batch.settings,
+                batch,
+                stats: &self.stats,
+                now_ms: batch.now_ms,
+                reply: Reply::new(out, session.resp),
+                session,
+                keys: Keys::new(&self.server, &mut self.rng, db, guards, at_rest, rules, &mut self.effects),
+                command,
+                argv,
+                // Spelled out, because only a bare reference is shortened to the lifetime of the rest.
+                world: match world {
+                    Some(world) => Some(&mut *world),
+                    None => None,
+                },
+                wait: None,
+                in_transaction: false,
+                is_retry: false,
+                in_script: false,
+                attendant: match attendant {
+                    Some(attendant) => Some(&mut *attendant),
+                    None => None,
+                },
+            };
+            call(&mut cx, command, argv, &mut self.timer);
+            let effects = &mut *cx.keys.effects;
+            if let Some(end) = effects.append_to(&self.server.log) {
+                cx.session.last_write_offset = end;
+            }
+            if !effects.deliveries.is_empty() {
+                send_off(&self.server, cx.session, &mut effects.deliveries, &mut self.pushes);
+            }
+            if !effects.tracked.is_empty() {
+                let changes = &mut effects.tracked;
+                self.server.tracking.tell(&self.server, changes, Some(cx.session), &mut self.pushes);
+            }
+            let wait = cx.wait.take();
+            if !effects.ready.is_empty() {
+                if cx.session.is(SessionFlags::LOADER) {
+                    // What is read back from a file has been served in its day.
+                    effects.ready.clear();
+                } else {
+                    let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
+                    serve(Tools { server, batch, stats, timer }, cx.keys);
+                }
+            }
+            wait
+        };
+        account(&self.stats, &self.effects);
         match wait {
             None => Outcome::Done,
             Some(Wait::World) => Outcome::NeedsWorld,
@@ -337,14 +348,14 @@ impl Executor {
     pub fn serve_key(&mut self, batch: &Batch, db: usize, key: Box<[u8]>) {
         let nobody = Session::new(0, String::new(), String::new(), batch.now_ms);
         let logged = batch.logged && !batch.role_is_replica;
-        let effects = Effects::new(std::mem::take(&mut self.stream), logged);
+        self.effects.begin(logged);
         let rules = Rules { writes: true, ..lookup_rules(batch, &nobody, false) };
-        let mut keys = Keys::new(&self.server, &mut self.rng, db, false, rules, effects);
-        keys.ready.push_back((db, key));
+        let guards = Guards::none();
+        let keys = Keys::new(&self.server, &mut self.rng, db, guards, false, rules, &mut self.effects);
+        keys.effects.ready.push_back((db, key));
         let (server, stats, timer) = (&self.server, &self.stats, &mut self.timer);
-        let totals = serve(Tools { server, batch, stats, timer }, keys);
-        account(&self.stats, &totals);
-        self.stream = totals.stream;
+        serve(Tools { server, batch, stats, timer }, keys);
+        account(&self.stats, &self.effects);
     }
 
     #[cold]
@@ -387,8 +398,9 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let dirty_before = cx.keys.effects.dirty;
     let start = cx.reply.out.len();
     let skipped = if command.is_subcommand { 2 } else { 1 };
+    let is_monitored = cx.server.monitors.is_any();
     // Before what it calls.
-    if cx.server.monitors.is_any() && command.has(Flags::RUNS_SCRIPT) {
+    if is_monitored && command.has(Flags::RUNS_SCRIPT) {
         monitor::show(cx, command, argv);
     }
     let result = (command.spec.handler)(cx, &mut Args::new(argv, skipped));
@@ -409,10 +421,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     if cx.session.is(SessionFlags::TRACKING) {
         remember_keys(cx, command, argv);
     }
-    if cx.server.monitors.is_any()
-        && !command.has(Flags::RUNS_SCRIPT)
-        && !matches!(cx.wait, Some(Wait::World))
-    {
+    if is_monitored && !command.has(Flags::RUNS_SCRIPT) && !matches!(cx.wait, Some(Wait::World)) {
         monitor::show(cx, command, argv);
     }
     // Who waits for keys is counted when that is over, and so is the time it takes.
@@ -485,7 +494,7 @@ impl Timer {
     fn after(&mut self, command: &'static Command, is_fine: bool, stats: &ThreadStats) -> Option<u64> {
         let calls = self.run.map_or(0, |(_, calls)| calls) + 1;
         self.run = Some((command, calls));
-        if command.has(Flags::FAST) && calls < RUN_CALLS && !is_fine {
+        if command.spec.flags.intersects(Flags::FAST | Flags::BRIEF) && calls < RUN_CALLS && !is_fine {
             return None;
         }
         Some(self.end_run(stats))
@@ -508,14 +517,15 @@ impl Timer {
 }
 
 #[inline]
-fn account(stats: &ThreadStats, totals: &Totals) {
-    if totals.dirty > 0 {
-        stats.changes.add(totals.dirty);
+fn account(stats: &ThreadStats, effects: &Effects) {
+    let &Effects { dirty, hits, misses, expired, .. } = effects;
+    if dirty > 0 {
+        stats.changes.add(dirty);
     }
-    if totals.hits + totals.misses + totals.expired > 0 {
-        stats.hits.add(totals.hits);
-        stats.misses.add(totals.misses);
-        stats.expired.add(totals.expired);
+    if hits + misses + expired > 0 {
+        stats.hits.add(hits);
+        stats.misses.add(misses);
+        stats.expired.add(expired);
     }
 }
 
@@ -526,7 +536,7 @@ type Misfit = (Option<&'static Command>, ReplyError);
 fn find(session: &Session, argv: Argv<'_>) -> Result<&'static Command, Misfit> {
     let name = argv.name();
     let command = match session.last_command {
-        Some(last) if !last.is_subcommand && last.name.as_bytes().eq_ignore_ascii_case(name) => last,
+        Some(last) if last.is_called(name) => last,
         _ => table()
             .find(name)
             .ok_or_else(|| (None, ReplyError::unknown_command(name, argv.tail(1).iter())))?,
@@ -619,6 +629,15 @@ fn send_off(server: &Server, session: &Session, deliveries: &mut Vec<Delivery>, 
 /// CLIENT REPLY: takes back what is not to be sent.
 #[inline]
 pub fn settle_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
+    const ANY: SessionFlags =
+        SessionFlags::REPLY_OFF.union(SessionFlags::REPLY_SKIP).union(SessionFlags::REPLY_SKIP_NEXT);
+    if session.flags.intersects(ANY) {
+        hold_back_reply(session, out, start);
+    }
+}
+
+#[cold]
+fn hold_back_reply(session: &mut Session, out: &mut Vec<u8>, start: usize) {
     const SILENT: SessionFlags = SessionFlags::REPLY_OFF.union(SessionFlags::REPLY_SKIP);
     if session.flags.intersects(SILENT) && !session.last_command.is_some_and(|last| last.has(Flags::PUSHES)) {
         out.truncate(start);

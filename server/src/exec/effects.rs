@@ -4,12 +4,20 @@ use crate::pubsub::Delivery;
 use crate::write_log::WriteLog;
 use protocol::Argv;
 use protocol::reply::write_command;
+use std::collections::VecDeque;
 
-/// The effects of one command, or of one transaction.
+/// The buffer of the stream is not kept beyond this size.
+const KEPT_BYTES: usize = 64 * 1024;
+
+/// The effects of one command, or of one transaction. A thread has one of these for all its commands, each of
+/// which leaves it empty.
 #[derive(Default)]
 pub struct Effects {
     /// Changes made: stock's "dirty" counter, which save points and propagation go by.
     pub dirty: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub expired: u64,
     /// Commands to be logged, encoded.
     stream: Vec<u8>,
     /// How many commands `stream` holds.
@@ -24,11 +32,19 @@ pub struct Effects {
     pub deliveries: Vec<Delivery>,
     /// What clients that cache are to be told, likewise.
     pub tracked: crate::tracking::Changes,
+    /// Keys that have changed and that clients wait for, by database, in the order in which they changed: these
+    /// clients are served when the command is done ([`super::serve`]).
+    pub ready: VecDeque<(usize, Box<[u8]>)>,
 }
 
 impl Effects {
-    pub fn new(buffer: Vec<u8>, logged: bool) -> Effects {
-        Effects { stream: buffer, logged, ..Effects::default() }
+    /// Makes ready for the next command.
+    #[inline]
+    pub fn begin(&mut self, logged: bool) {
+        debug_assert!(self.stream.is_empty() && self.deliveries.is_empty() && self.ready.is_empty());
+        (self.dirty, self.hits, self.misses, self.expired) = (0, 0, 0, 0);
+        self.logged = logged;
+        self.rewritten = false;
     }
 
     /// Logs `args` in place of the command as it was sent. May be called several times.
@@ -56,6 +72,7 @@ impl Effects {
     }
 
     /// Ends one command: logs it as sent when it changed something and has not said otherwise.
+    #[inline]
     pub fn finish_command(&mut self, db: usize, argv: Argv<'_>, changed: bool) {
         if changed && !self.rewritten {
             self.push(db, argv.iter());
@@ -77,8 +94,13 @@ impl Effects {
     }
 
     /// Appends everything to the log; several commands are one transaction. Returns the offset after it.
+    #[inline]
     pub fn append_to(&mut self, log: &WriteLog) -> Option<u64> {
         let (first, last) = self.databases.take()?;
+        Some(self.append(log, first, last))
+    }
+
+    fn append(&mut self, log: &WriteLog, first: usize, last: usize) -> u64 {
         let commands = std::mem::take(&mut self.commands);
         let end = if commands == 1 && first == last {
             log.append(first, first, &self.stream)
@@ -90,11 +112,9 @@ impl Effects {
             log.append(first, last, &wrapped)
         };
         self.stream.clear();
-        Some(end)
-    }
-
-    /// The buffer, for the next command.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.stream
+        if self.stream.capacity() > KEPT_BYTES {
+            self.stream = Vec::new();
+        }
+        end
     }
 }

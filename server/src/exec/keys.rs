@@ -12,12 +12,12 @@ use keyspace::table::{Item, Table};
 use keyspace::types::hash::HashValue;
 use keyspace::{Db, Entry, EntryMut, NewValue, Object, SlotGuard, Type, ValueRef};
 use protocol::{ReplyError, Slot};
-use std::collections::VecDeque;
 
 /// A slot of a numbered database; also the order in which locks are taken.
 pub type Place = (usize, Slot);
 
-enum Guards<'a> {
+/// What is locked.
+pub enum Guards<'a> {
     One(Slot, SlotGuard<'a>),
     /// In order of their places.
     Many(Vec<(Place, SlotGuard<'a>)>),
@@ -50,13 +50,7 @@ pub struct Keys<'a> {
     pub rules: Rules,
     /// What the last look-up found instead of what is stored ([`Keys::without_overdue`]).
     view: Option<Entry>,
-    pub effects: Effects,
-    /// Keys that have changed and that clients wait for, in the order in which they changed: these clients are
-    /// served when the command is done ([`super::serve`]).
-    pub ready: VecDeque<(usize, Box<[u8]>)>,
-    pub hits: u64,
-    pub misses: u64,
-    pub expired: u64,
+    pub effects: &'a mut Effects,
 }
 
 impl<'a> Keys<'a> {
@@ -64,44 +58,24 @@ impl<'a> Keys<'a> {
         server: &'a Server,
         rng: &'a mut fastrand::Rng,
         db: usize,
+        guards: Guards<'a>,
         at_rest: bool,
         rules: Rules,
-        effects: Effects,
+        effects: &'a mut Effects,
     ) -> Keys<'a> {
-        let guards = Guards::Many(Vec::new());
-        Keys {
-            server,
-            rng,
-            db,
-            guards,
-            at_rest,
-            rules,
-            view: None,
-            effects,
-            ready: VecDeque::new(),
-            hits: 0,
-            misses: 0,
-            expired: 0,
-        }
+        Keys { server, rng, db, guards, at_rest, rules, view: None, effects }
     }
 
     /// Locks one slot of the current database. Nothing may be locked yet.
     #[inline]
     pub fn lock_one(&mut self, slot: Slot) -> Result<(), SlotBusy> {
-        self.guards = Guards::One(slot, lock(self.server, (self.db, slot), self.rules.writes)?);
+        self.guards = Guards::one(self.server, (self.db, slot), self.rules.writes)?;
         Ok(())
     }
 
     /// Locks all `places`, in order. Nothing may be locked yet.
     pub fn lock_many(&mut self, places: &mut Vec<Place>) -> Result<(), SlotBusy> {
-        if let [place] = places[..] {
-            self.guards = Guards::Many(vec![(place, lock(self.server, place, self.rules.writes)?)]);
-            return Ok(());
-        }
-        places.sort_unstable();
-        places.dedup();
-        let locked = places.iter().map(|&place| Ok((place, lock(self.server, place, self.rules.writes)?)));
-        self.guards = Guards::Many(locked.collect::<Result<_, SlotBusy>>()?);
+        self.guards = Guards::all(self.server, places, self.rules.writes)?;
         Ok(())
     }
 
@@ -157,14 +131,9 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Lets go of everything; the buffer of the effects is for the next command.
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.effects.into_buffer()
-    }
-
     /// Lets go of all slots.
     pub fn unlock(&mut self) {
-        self.guards = Guards::Many(Vec::new());
+        self.guards = Guards::none();
     }
 
     #[inline]
@@ -200,7 +169,7 @@ impl<'a> Keys<'a> {
         let slot = self.slot(key);
         slot.ensure_saved();
         let entry = slot.remove(key);
-        self.expired += 1;
+        self.effects.expired += 1;
         let lazy = self.server.settings().lazyfree_expire;
         if lazy {
             entry.into_iter().for_each(crate::lazyfree::drop_entry);
@@ -277,25 +246,22 @@ impl<'a> Keys<'a> {
         let hides_fields = !rules.removes_expired && !rules.ignores_expiry;
         if hides_fields && settled && self.slot(key).has_timed() {
             let found = self.without_overdue(key).is_some();
-            (self.hits, self.misses) = match (rules.counts_lookups, found) {
-                (false, _) => (self.hits, self.misses),
-                (true, true) => (self.hits + 1, self.misses),
-                (true, false) => (self.hits, self.misses + 1),
-            };
+            self.effects.hits += u64::from(rules.counts_lookups && found);
+            self.effects.misses += u64::from(rules.counts_lookups && !found);
             return if self.view.is_some() { self.view.as_ref() } else { self.held(key) };
         }
         let on_demand = self.at_rest.then_some(rules.writes);
         let slot = self.guards.of(self.server, on_demand, self.db, key);
         match slot.get_mut(key) {
             Some(mut entry) if settled => {
-                self.hits += u64::from(rules.counts_lookups);
+                self.effects.hits += u64::from(rules.counts_lookups);
                 if rules.touches {
                     entry.set_access(rules.access.touched(entry.access(), self.rng));
                 }
                 Some(entry.into_ref())
             }
             _ => {
-                self.misses += u64::from(rules.counts_lookups);
+                self.effects.misses += u64::from(rules.counts_lookups);
                 if rules.counts_lookups && rules.notify.contains(Classes::KEY_MISS) {
                     let deliveries = &mut self.effects.deliveries;
                     crate::notify::address(self.server, rules.notify, self.db, "keymiss", key, deliveries);
@@ -387,10 +353,23 @@ impl<'a> Keys<'a> {
 
     /// The collection at `key`, made empty where there is none. Something must be put into it.
     pub fn get_or_create<T: TypedValue>(&mut self, key: &[u8]) -> Result<&mut T, ReplyError> {
-        if self.get_mut(key).is_none() {
-            self.insert(key, NewValue::Object(std::sync::Arc::new(T::new().into_object())), None);
+        let empty = || NewValue::Object(std::sync::Arc::new(T::new().into_object()));
+        if !self.settle(key) {
+            self.insert(key, empty(), None);
         }
-        self.typed_mut(key)?.ok_or(ReplyError::WRONG_TYPE)
+        let Rules { access, touches, notify, writes, .. } = self.rules;
+        let slot = self.guards.of(self.server, self.at_rest.then_some(writes), self.db, key);
+        let (mut entry, is_new) = slot.get_or_insert_with(key, empty);
+        if is_new {
+            entry.set_access(access.created());
+            if notify.intersects(Classes::NEW) {
+                let deliveries = &mut self.effects.deliveries;
+                crate::notify::address(self.server, notify, self.db, "new", key, deliveries);
+            }
+        } else if touches {
+            entry.set_access(access.touched(entry.access(), self.rng));
+        }
+        entry.into_object_mut().and_then(T::from_object_mut).ok_or(ReplyError::WRONG_TYPE)
     }
 
     /// Removes the collection at `key` when nothing is left in it. Returns whether it did.
@@ -509,8 +488,8 @@ impl<'a> Keys<'a> {
 
     #[cold]
     fn note_ready(&mut self, db: usize, key: &[u8]) {
-        if !self.ready.iter().any(|(other_db, other)| *other_db == db && **other == *key) {
-            self.ready.push_back((db, key.into()));
+        if !self.effects.ready.iter().any(|(other_db, other)| *other_db == db && **other == *key) {
+            self.effects.ready.push_back((db, key.into()));
         }
     }
 
@@ -535,6 +514,28 @@ impl<'a> Keys<'a> {
 }
 
 impl<'a> Guards<'a> {
+    #[inline]
+    pub fn none() -> Guards<'a> {
+        Guards::Many(Vec::new())
+    }
+
+    /// Locks one slot, to write or to read.
+    #[inline]
+    pub fn one(server: &'a Server, place: Place, writes: bool) -> Result<Guards<'a>, SlotBusy> {
+        Ok(Guards::One(place.1, lock(server, place, writes)?))
+    }
+
+    /// Locks all `places`, in order, to write or to read.
+    pub fn all(server: &'a Server, places: &mut Vec<Place>, writes: bool) -> Result<Guards<'a>, SlotBusy> {
+        if let [place] = places[..] {
+            return Ok(Guards::Many(vec![(place, lock(server, place, writes)?)]));
+        }
+        places.sort_unstable();
+        places.dedup();
+        let locked = places.iter().map(|&place| Ok((place, lock(server, place, writes)?)));
+        Ok(Guards::Many(locked.collect::<Result<_, SlotBusy>>()?))
+    }
+
     /// All that is locked, by place; one slot alone is of database `db`.
     fn many(&mut self, db: usize) -> &mut Vec<(Place, SlotGuard<'a>)> {
         if let Guards::One(..) = self
@@ -684,7 +685,7 @@ impl Keys<'_> {
                 self.server.watches.touch(side, key);
             }
             let awaited = side.blocked.iter().filter(|(key, _)| exists(key));
-            self.ready.extend(awaited.map(|(key, _)| (watched_db, key.into())));
+            self.effects.ready.extend(awaited.map(|(key, _)| (watched_db, key.into())));
         }
     }
 
@@ -694,26 +695,6 @@ impl Keys<'_> {
             guards.iter_mut().for_each(|(_, guard)| guard.update_census());
         }
         database(self.server, self.db).len()
-    }
-}
-
-/// What is left of a command's keys when its slots are unlocked.
-pub struct Totals {
-    pub dirty: u64,
-    pub hits: u64,
-    pub misses: u64,
-    pub expired: u64,
-    /// The log's buffer, for the next command.
-    pub stream: Vec<u8>,
-}
-
-impl Keys<'_> {
-    /// Lets go of all slots, for good.
-    #[inline]
-    pub fn into_totals(self) -> Totals {
-        let Keys { guards, effects, hits, misses, expired, .. } = self;
-        drop(guards);
-        Totals { dirty: effects.dirty, hits, misses, expired, stream: effects.into_buffer() }
     }
 }
 

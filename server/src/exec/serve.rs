@@ -2,7 +2,7 @@
 
 use super::cx::Cx;
 use super::dispatch::{Batch, Timer, call, rules};
-use super::keys::{Keys, Place, Totals};
+use super::keys::{Keys, Place};
 use super::session::Session;
 use crate::acl::check;
 use crate::blocking::Waiter;
@@ -23,7 +23,7 @@ pub struct Tools<'a> {
 
 /// Serves those who wait for the keys noted as ready, and for those that become ready thereby. What went before
 /// has been appended to the log; its slots are still locked.
-pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
+pub fn serve(tools: Tools<'_>, keys: Keys<'_>) {
     let Tools { server, batch, stats, timer } = tools;
     let mut stages = Stages::default();
     let mut free = &mut stages.first;
@@ -31,7 +31,7 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
     keys.begin_writes();
     // A command of its own, so with a time of its own: what went before may have taken long.
     let now_ms = clock::now_ms();
-    while let Some((db, key)) = keys.ready.pop_front() {
+    while let Some((db, key)) = keys.effects.ready.pop_front() {
         let mut at = 0;
         while let Some(waiter) = next(server, &mut keys, now_ms, (db, &key), &mut at) {
             let Stage { waiter, session, out, next } = Stage::put(free, waiter);
@@ -95,7 +95,6 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) -> Totals {
     if !keys.effects.tracked.is_empty() {
         server.tracking.tell(server, &mut keys.effects.tracked, None, &mut Vec::new());
     }
-    keys.into_totals()
 }
 
 /// The first from `at` on that wait for the key and may be able to use what is there, with all its slots locked.

@@ -62,6 +62,8 @@ bitflags::bitflags! {
         const WHILE_SUBSCRIBED = 1 << 38;
         /// Its reply comes as pushes, which CLIENT REPLY does not hold back.
         const PUSHES = 1 << 44;
+        /// Takes a short time, though stock does not call it fast.
+        const BRIEF = 1 << 45;
     }
 
     /// ACL categories.

@@ -18,6 +18,16 @@ pub struct Command {
     /// The one key is argument 1 and there is no other: by far the most commands.
     pub one_key_first: bool,
     pub is_subcommand: bool,
+    /// The name as [`fold`] makes it.
+    folded: Option<u64>,
+}
+
+/// A name of up to eight letters as a number, the same whatever their case; `None` for any other that a command has.
+#[inline]
+fn fold(name: &[u8]) -> Option<u64> {
+    const CASE: u8 = 0x20;
+    let folded = |folded, byte: &u8| folded << 8 | u64::from(byte | CASE);
+    (name.len() <= 8).then(|| name.iter().fold(0, folded))
 }
 
 impl Command {
@@ -31,14 +41,35 @@ impl Command {
             spec.subcommands.iter().map(|sub| Command::new(sub, Some(&full_name), next_id)).collect();
         let one_key_first = matches!(spec.keys, [key] if key.begin == Begin::Index(1)
             && matches!(key.find, Find::Range { last: 0, .. }) && !key.flags.contains(KeyFlags::NOT_KEY));
-        Command {
+        let mut command = Command {
             spec,
-            name: spec.name.into(),
+            name: Box::default(),
             full_name,
             id,
             subcommands,
             one_key_first,
             is_subcommand: container.is_some(),
+            folded: None,
+        };
+        command.rename(spec.name);
+        command
+    }
+
+    fn rename(&mut self, name: &str) {
+        let has_letters_only = name.bytes().all(|byte| byte.is_ascii_alphabetic());
+        self.folded = if has_letters_only { fold(name.as_bytes()) } else { None };
+        self.name = name.into();
+    }
+
+    /// Whether this command, and no subcommand, is what clients call by this name.
+    #[inline]
+    pub fn is_called(&self, name: &[u8]) -> bool {
+        if self.is_subcommand {
+            return false;
+        }
+        match self.folded {
+            Some(folded) => fold(name) == Some(folded),
+            None => self.name.as_bytes().eq_ignore_ascii_case(name),
         }
     }
 
@@ -71,7 +102,7 @@ impl CommandTable {
             .collect();
         for (old, new) in renames {
             if let Some(command) = commands.iter_mut().find(|command| command.spec.name == old) {
-                command.name = new.as_str().into();
+                command.rename(new);
             }
         }
         let named = commands.iter().enumerate().filter(|(_, command)| !command.name.is_empty());

@@ -76,7 +76,9 @@ fn is_c_space(byte: u8) -> bool {
 
 fn strtod(text: &[u8]) -> Option<Strtod> {
     let (negative, magnitude) = split_sign(text);
-    let parsed = if let Some(value) = special(magnitude) {
+    let parsed = if let Some(value) = short_integer(magnitude) {
+        Strtod { value, out_of_range: false }
+    } else if let Some(value) = special(magnitude) {
         Strtod { value, out_of_range: false }
     } else if let Some(hex) = strip_hex_prefix(magnitude) {
         parse_hex(hex)?
@@ -84,6 +86,17 @@ fn strtod(text: &[u8]) -> Option<Strtod> {
         parse_decimal(magnitude)?
     };
     Some(Strtod { value: if negative { -parsed.value } else { parsed.value }, ..parsed })
+}
+
+/// Whole numbers that every `f64` around can tell apart: most scores there are.
+fn short_integer(text: &[u8]) -> Option<f64> {
+    const DIGITS_MAX: usize = 15;
+    if text.is_empty() || text.len() > DIGITS_MAX {
+        return None;
+    }
+    let digits = text.iter().map(|byte| byte.is_ascii_digit().then(|| u64::from(byte - b'0')));
+    let value = digits.into_iter().try_fold(0, |value, digit| Some(value * 10 + digit?))?;
+    Some(value as f64)
 }
 
 fn split_sign(text: &[u8]) -> (bool, &[u8]) {
