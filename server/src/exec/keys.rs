@@ -18,7 +18,7 @@ pub type Place = (usize, Slot);
 
 /// What is locked.
 pub enum Guards<'a> {
-    One(Slot, SlotGuard<'a>),
+    One(SlotGuard<'a>),
     /// In order of their places.
     Many(Vec<(Place, SlotGuard<'a>)>),
 }
@@ -82,7 +82,7 @@ impl<'a> Keys<'a> {
     /// Whether this slot is locked already.
     pub fn is_locked(&self, place: Place) -> bool {
         match &self.guards {
-            Guards::One(slot, _) => place == (self.db, *slot),
+            Guards::One(guard) => place == (guard.db_index(), guard.slot()),
             Guards::Many(guards) => guards.binary_search_by_key(&place, |(place, _)| *place).is_ok(),
         }
     }
@@ -90,7 +90,7 @@ impl<'a> Keys<'a> {
     /// The one slot that is locked, if it is one.
     pub fn only_slot(&self) -> Option<Slot> {
         match &self.guards {
-            Guards::One(slot, _) => Some(*slot),
+            Guards::One(guard) => Some(guard.slot()),
             Guards::Many(guards) => match &guards[..] {
                 [((_, slot), _)] => Some(*slot),
                 _ => None,
@@ -295,7 +295,7 @@ impl<'a> Keys<'a> {
     /// has found, when several are to be seen at once.
     pub fn held(&self, key: &[u8]) -> Option<&Entry> {
         let guard = match &self.guards {
-            Guards::One(_, guard) => guard,
+            Guards::One(guard) => guard,
             Guards::Many(guards) => {
                 let place = (self.db, Slot::of(key));
                 let at = guards.binary_search_by_key(&place, |(place, _)| *place).ok()?;
@@ -522,7 +522,7 @@ impl<'a> Guards<'a> {
     /// Locks one slot, to write or to read.
     #[inline]
     pub fn one(server: &'a Server, place: Place, writes: bool) -> Result<Guards<'a>, SlotBusy> {
-        Ok(Guards::One(place.1, lock(server, place, writes)?))
+        Ok(Guards::One(lock(server, place, writes)?))
     }
 
     /// Locks all `places`, in order, to write or to read.
@@ -536,12 +536,12 @@ impl<'a> Guards<'a> {
         Ok(Guards::Many(locked.collect::<Result<_, SlotBusy>>()?))
     }
 
-    /// All that is locked, by place; one slot alone is of database `db`.
-    fn many(&mut self, db: usize) -> &mut Vec<(Place, SlotGuard<'a>)> {
+    /// All that is locked, by place.
+    fn many(&mut self) -> &mut Vec<(Place, SlotGuard<'a>)> {
         if let Guards::One(..) = self
-            && let Guards::One(slot, guard) = std::mem::replace(self, Guards::Many(Vec::new()))
+            && let Guards::One(guard) = std::mem::replace(self, Guards::none())
         {
-            *self = Guards::Many(vec![((db, slot), guard)]);
+            *self = Guards::Many(vec![((guard.db_index(), guard.slot()), guard)]);
         }
         match self {
             Guards::Many(guards) => guards,
@@ -559,8 +559,8 @@ impl<'a> Guards<'a> {
         key: &[u8],
     ) -> &mut SlotGuard<'a> {
         match self {
-            Guards::One(slot, guard) => {
-                debug_assert!(*slot == Slot::of(key), "a key outside the locked slot");
+            Guards::One(guard) => {
+                debug_assert!(guard.slot() == Slot::of(key), "a key outside the locked slot");
                 guard
             }
             Guards::Many(guards) => {
@@ -729,7 +729,7 @@ impl<'a> Keys<'a> {
             return;
         }
         match &mut self.guards {
-            Guards::One(_, guard) => guard.ensure_saved(),
+            Guards::One(guard) => guard.ensure_saved(),
             Guards::Many(guards) => guards.iter_mut().for_each(|(_, guard)| guard.ensure_saved()),
         }
     }
@@ -738,7 +738,7 @@ impl<'a> Keys<'a> {
     /// then nothing but `places` is locked, and anything may have happened in between.
     pub fn lock_also(&mut self, places: &[Place]) -> bool {
         let server = self.server;
-        let guards = self.guards.many(self.db);
+        let guards = self.guards.many();
         for &place in places {
             let Err(at) = guards.binary_search_by_key(&place, |(place, _)| *place) else { continue };
             let db = database(server, place.0);
