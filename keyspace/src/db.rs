@@ -17,6 +17,7 @@ use protocol::slot::{SLOT_COUNT, Slot};
 
 use crate::census::Census;
 use crate::entry::Entry;
+use crate::prefetch::prefetch;
 use crate::slot::SlotData;
 use crate::snapshot::Snapshots;
 use crate::table::Table;
@@ -159,6 +160,34 @@ impl Db {
     pub fn try_lock(&self, slot: Slot) -> Option<SlotGuard<'_>> {
         let slots = self.slots.get_or_init(Slots::new);
         Some(self.guard(slots, slot, slots.cells[slot.index()].0.try_lock()?))
+    }
+
+    /// Asks for the memory of a slot that is about to be locked.
+    #[inline]
+    pub fn prefetch_slot(&self, slot: Slot) {
+        if let Some(slots) = self.slots.get() {
+            prefetch(&slots.cells[slot.index()]);
+        }
+    }
+
+    /// The step after [`Db::prefetch_slot`]: the bucket of a key of this hash. Nothing happens where the slot is locked.
+    #[inline]
+    pub fn prefetch_bucket(&self, slot: Slot, hash: u64) {
+        if let Some(slots) = self.slots.get()
+            && let Some(data) = slots.cells[slot.index()].0.try_lock()
+        {
+            data.prefetch_bucket(hash);
+        }
+    }
+
+    /// The step after [`Db::prefetch_bucket`]: the entry of a key of this hash.
+    #[inline]
+    pub fn prefetch_entry(&self, slot: Slot, hash: u64) {
+        if let Some(slots) = self.slots.get()
+            && let Some(data) = slots.cells[slot.index()].0.try_lock()
+        {
+            data.prefetch_entry(hash);
+        }
     }
 
     /// Locks a slot for writing: a running snapshot gets what it needs of it first.

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use protocol::number::parse_i64;
 
 use crate::object::{Object, Type};
+use crate::prefetch::prefetch;
 use crate::table::Item;
 
 /// Bytes of the longest string kept in the entry itself. Longer ones are an [`Object::Str`], which a snapshot
@@ -293,6 +294,12 @@ impl Entry {
         let object = shape.has(OBJECT).then(|| unsafe { ptr::read(self.object_place(shape)) });
         self.free();
         object
+    }
+
+    /// Asks for the memory of the entry.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
     }
 
     /// Bytes of heap behind this entry: its block and its object.

@@ -13,6 +13,7 @@ pub mod hash;
 pub mod intset;
 pub mod listpack;
 pub mod object;
+mod prefetch;
 pub mod side;
 pub mod slot;
 pub mod snapshot;

@@ -79,6 +79,20 @@ impl SlotData {
         Some(EntryMut { entry, expires: &mut self.expires })
     }
 
+    /// See [`crate::Db::prefetch_bucket`].
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+        self.table.prefetch_bucket(hash);
+    }
+
+    /// See [`crate::Db::prefetch_entry`].
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        if let Some(entry) = self.table.candidate(hash) {
+            entry.prefetch();
+        }
+    }
+
     /// Sets value and expiry of a key. True if the key is new.
     pub fn upsert(
         &mut self,

@@ -32,6 +32,7 @@
 use std::mem;
 
 use crate::hash::hash;
+use crate::prefetch::prefetch;
 
 /// What a table holds: a value that knows its key. One word with a niche keeps a bucket to its cache line.
 pub trait Item {
@@ -140,6 +141,27 @@ impl<T: Item> Table<T> {
             }
             bucket = bucket.overflow.as_deref()?;
         }
+    }
+
+    /// Asks for the memory of the bucket where a key of this hash is.
+    #[inline]
+    pub(crate) fn prefetch_bucket(&self, hash: u64) {
+        let root = &self.root;
+        if root.len > 0 {
+            prefetch(root.bucket(root.index_of(hash)));
+        }
+    }
+
+    /// An item whose key may have this hash, told without a look at it.
+    #[inline]
+    pub(crate) fn candidate(&self, hash: u64) -> Option<&T> {
+        let root = &self.root;
+        if root.len == 0 {
+            return None;
+        }
+        let bucket = root.bucket(root.index_of(hash));
+        let place = bucket.marks.places_of(fingerprint(hash)).next()?;
+        bucket.items.get(place)?.as_ref()
     }
 
     /// The caller must not change the item's key.

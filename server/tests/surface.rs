@@ -264,3 +264,38 @@ fn a_pause_holds_writes_back_until_it_ends() {
     assert_eq!(writer.read().text(), "OK");
     assert_eq!(node.ask(&["GET", "key"]).text(), "value");
 }
+
+/// Commands of one pipeline that stop it, change what comes next, or end it.
+#[test]
+fn a_pipeline_is_answered_as_its_commands_would_be_one_by_one() {
+    let mut node = Node::ours(&[]);
+    let mut other = node.another();
+    let pipeline: &[&[&str]] = &[
+        &["SET", "key", "zero"],
+        &["SELECT", "1"],
+        &["SET", "key", "one"],
+        &["SWAPDB", "0", "1"],
+        &["GET", "key"],
+        &["MULTI"],
+        &["APPEND", "key", "!"],
+        &["EXEC"],
+        &["BLPOP", "list", "0"],
+        &["GET", "key"],
+        &["CLIENT", "PAUSE", "60000", "WRITE"],
+        &["SET", "key", "late"],
+        &["GET", "key"],
+    ];
+    node.send_all(pipeline);
+    let replies: Vec<String> = (0..5).map(|_| node.read().text()).collect();
+    assert_eq!(replies, ["OK", "OK", "OK", "OK", "zero"]);
+    assert_eq!([node.read().text(), node.read().text()], ["OK", "QUEUED"]);
+    assert_eq!(node.read(), Value::List(vec![Value::Text("5".into())]));
+    // It waits for an element, and then for the end of the pause.
+    assert_eq!(other.ask(&["SELECT", "1"]).text(), "OK");
+    assert_eq!(other.ask(&["RPUSH", "list", "element"]).text(), "1");
+    assert_eq!(node.read().list().len(), 2);
+    assert_eq!([node.read().text(), node.read().text()], ["zero!", "OK"]);
+    assert_eq!(other.ask(&["GET", "key"]).text(), "zero!");
+    assert_eq!(other.ask(&["CLIENT", "UNPAUSE"]).text(), "OK");
+    assert_eq!([node.read().text(), node.read().text()], ["OK", "late"]);
+}

@@ -102,6 +102,8 @@ pub struct Executor {
     pushes: Vec<u8>,
     timer: Timer,
     batch_began: Instant,
+    /// The slot of the next command's first argument, where that is known.
+    expected_slot: Option<Slot>,
 }
 
 /// The slots a command's keys are in.
@@ -124,7 +126,14 @@ impl Executor {
             pushes: Vec::new(),
             timer: Timer::start(),
             batch_began: clock::monotonic(),
+            expected_slot: None,
         }
+    }
+
+    /// Says which slot the first argument of the next command is in.
+    #[inline]
+    pub fn expect_slot(&mut self, slot: Option<Slot>) {
+        self.expected_slot = slot;
     }
 
     /// Call it before the first command of a batch: what went before is nobody's running time.
@@ -211,13 +220,14 @@ impl Executor {
         world: Option<&mut dyn AtRest>,
         attendant: Option<&mut dyn Attendant>,
     ) -> Outcome {
+        let expected_slot = self.expected_slot.take();
         let command = match find(session, argv) {
             Ok(command) => command,
             Err((known, error)) => return self.refuse(session, known, &error, out),
         };
         session.last_command = Some(command);
         let target = match command {
-            c if c.one_key_first => Target::One(Slot::of(argv.get(1))),
+            c if c.one_key_first => Target::One(expected_slot.unwrap_or_else(|| Slot::of(argv.get(1)))),
             c if c.spec.keys.is_empty() => Target::None,
             _ => Target::Keys,
         };

@@ -2,6 +2,7 @@
 
 use super::attendant::SocketAttendant;
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
+use super::lookahead::Lookahead;
 use super::mailbox::{Mail, Mailbox};
 use crate::clients::ClientType;
 use crate::clock;
@@ -45,6 +46,7 @@ pub struct IoThread {
     inbuf: Box<[u8]>,
     out: Vec<u8>,
     progress: Progress,
+    ahead: Lookahead,
     mail: Vec<Mail>,
     /// Connections whose socket may hold more than was read.
     unread: Vec<usize>,
@@ -106,6 +108,7 @@ impl IoThread {
             inbuf: vec![0; READ_BYTES].into_boxed_slice(),
             out: Vec::new(),
             progress: Progress::default(),
+            ahead: Lookahead::default(),
             mail: Vec::new(),
             unread: Vec::new(),
             replicas: Vec::new(),
@@ -419,12 +422,33 @@ impl IoThread {
             Some(progress) => *progress,
             None => std::mem::take(&mut self.progress),
         };
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.clear();
         while conn.waiting.is_none() && !conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) && !conn.doomed {
             let limits = Limits {
                 bulk_max: turn.batch.settings.proto_max_bulk_len,
                 unauthenticated: !conn.session.is(SessionFlags::AUTHENTICATED) && !conn.session.is_obeyed(),
             };
             let buf = &data[at..];
+            if self.out.len() >= FLUSH_BYTES {
+                self.send(turn, conn)?;
+            }
+            let foreseen = match ahead.pop() {
+                Some(foreseen) => Some(foreseen),
+                None if progress.is_fresh() && !limits.unauthenticated => {
+                    ahead.fill(buf, &limits, turn.server.keyspace.db(conn.session.db));
+                    ahead.pop()
+                }
+                None => None,
+            };
+            if let Some(foreseen) = foreseen {
+                self.executor.expect_slot(foreseen.slot);
+                if self.run_command(turn, conn, foreseen.argv(buf)) {
+                    self.applied(turn, conn, &buf[..foreseen.consumed]);
+                    at += foreseen.consumed;
+                }
+                continue;
+            }
             match progress.advance(buf, &limits) {
                 Ok(Step::Command { consumed }) => {
                     if self.run_command(turn, conn, Argv::new(buf, &progress.ranges)) {
@@ -450,10 +474,8 @@ impl IoThread {
                 }
             }
             progress.reset();
-            if self.out.len() >= FLUSH_BYTES {
-                self.send(turn, conn)?;
-            }
         }
+        self.ahead = ahead;
         if progress.is_fresh() || conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) {
             progress.reset();
             self.progress = progress;

@@ -4,6 +4,7 @@ mod acceptor;
 mod attendant;
 mod conn;
 mod io_thread;
+mod lookahead;
 pub mod mailbox;
 
 pub use acceptor::{Listeners, accept_forever, bind_address};

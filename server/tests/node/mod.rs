@@ -91,9 +91,17 @@ impl Node {
     }
 
     pub fn send(&mut self, args: &[&str]) {
-        let mut line = format!("*{}\r\n", args.len());
-        args.iter().for_each(|arg| line.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
-        self.stream.get_mut().write_all(line.as_bytes()).expect("the server reads");
+        self.send_all(&[args]);
+    }
+
+    /// Sends commands in one piece.
+    pub fn send_all(&mut self, commands: &[&[&str]]) {
+        let mut text = String::new();
+        for args in commands {
+            text.push_str(&format!("*{}\r\n", args.len()));
+            args.iter().for_each(|arg| text.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
+        }
+        self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
     }
 
     /// A command's reply; an error is its text.
