@@ -2,7 +2,7 @@
 
 use super::help::{container, help};
 use super::prelude::*;
-use crate::info::Usage;
+use crate::info::{Usage, functions_bytes};
 use keyspace::types::number::double_text;
 
 fn memory_usage(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
@@ -23,6 +23,8 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let usage = Usage::now(cx);
     let dbs: Vec<_> = cx.server.keyspace.dbs().iter().filter(|db| !db.is_empty()).collect();
     let keys = cx.server.keyspace.len() as u64;
+    let replicas = usage.replicas(cx);
+    let (scripts, functions) = (cx.server.scripts.cache.bytes(), functions_bytes(&cx.server.scripts));
     let reply = &mut cx.reply;
     reply.map(27 + dbs.len());
     let mut integer = |name: &str, n: i64| {
@@ -32,12 +34,14 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     integer("peak.allocated", usage.peak as i64);
     integer("total.allocated", usage.used as i64);
     integer("startup.allocated", usage.startup as i64);
-    integer("replication.backlog", usage.backlog as i64);
-    for name in
-        ["clients.slaves", "clients.normal", "cluster.links", "aof.buffer", "lua.caches", "functions.caches"]
-    {
+    integer("replication.backlog", (usage.log - usage.log_for_readers) as i64);
+    integer("clients.slaves", replicas as i64);
+    integer("clients.normal", usage.clients as i64);
+    for name in ["cluster.links", "aof.buffer"] {
         integer(name, 0);
     }
+    integer("lua.caches", scripts as i64);
+    integer("functions.caches", functions as i64);
     for db in dbs {
         reply.text(&format!("db.{}", db.index()));
         reply.map(3);
@@ -100,7 +104,7 @@ fn memory_purge(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn memory_malloc_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.text("Stats not supported for the current allocator");
+    cx.reply.verbatim("txt", crate::memory::allocator_stats().as_bytes());
     Ok(())
 }
 

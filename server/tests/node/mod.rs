@@ -91,9 +91,19 @@ impl Node {
     }
 
     pub fn send(&mut self, args: &[&str]) {
-        let mut line = format!("*{}\r\n", args.len());
-        args.iter().for_each(|arg| line.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
-        self.stream.get_mut().write_all(line.as_bytes()).expect("the server reads");
+        self.stream.get_mut().write_all(encoded(args).as_bytes()).expect("the server reads");
+    }
+
+    /// Sends bytes that need be no command. What the server does not read any more is lost.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// As [`Node::ask`]; `None` when the server closes the connection instead.
+    pub fn try_ask(&mut self, args: &[&str]) -> Option<Value> {
+        self.send_raw(encoded(args).as_bytes());
+        let is_there = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        is_there.then(|| self.read())
     }
 
     /// A command's reply; an error is its text.
@@ -116,7 +126,9 @@ impl Node {
                 Value::Text(String::from_utf8_lossy(&bytes).into_owned())
             }
             "*" if count() < 0 => Value::Null,
-            "*" => Value::List((0..count()).map(|_| self.read()).collect()),
+            "*" | ">" => Value::List((0..count()).map(|_| self.read()).collect()),
+            "%" => Value::List((0..2 * count()).map(|_| self.read()).collect()),
+            "_" => Value::Null,
             _ => Value::Text(rest.to_owned()),
         }
     }
@@ -164,6 +176,12 @@ impl Drop for Node {
             let _ = std::fs::remove_dir_all(dir);
         }
     }
+}
+
+fn encoded(args: &[&str]) -> String {
+    let mut line = format!("*{}\r\n", args.len());
+    args.iter().for_each(|arg| line.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
+    line
 }
 
 /// Runs our binary to its end.
