@@ -164,12 +164,23 @@ fn evict(server: &Server, settings: &Settings, now_ms: i64, started: Instant, to
                 return Room::Enough;
             }
             let Some(victim) = evictor.pick(&server.keyspace, knobs, now_ms, rng) else { return Room::No };
-            delete(server, settings, victim.db, &victim.key, told);
+            timed(server, settings, || delete(server, settings, victim.db, &victim.key, told));
         }
         if slice.is_some_and(|slice| started.elapsed() > slice) {
             return Room::Later;
         }
     }
+}
+
+/// Deletes a key; how long that takes is measured where somebody wants to know.
+fn timed(server: &Server, settings: &Settings, delete: impl FnOnce()) {
+    let threshold_ms = settings.latency_monitor_threshold_ms;
+    if threshold_ms == 0 {
+        return delete();
+    }
+    let started = crate::clock::monotonic();
+    delete();
+    server.latency.note(threshold_ms, Event::EvictionDel, started.elapsed().as_micros() as u64);
 }
 
 /// How long one command may spend on eviction; `None` at a tenacity of 100. Stock's curve: up to 10 in steps

@@ -62,6 +62,12 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("instantaneous_eventloop_duration_usec", cycle_nanos / 1000 / cycles.max(1));
     for reason in crate::acl::log::Reason::ALL {
         text.field(&format!("acl_access_denied_{}", reason.short_name()), cx.server.acl.log.count(reason));
+        // As later versions call them.
+        text.field("client_query_buffer_limit_disconnections", stats.sum(|t| &t.query_limit_disconnections));
+        text.field(
+            "client_output_buffer_limit_disconnections",
+            stats.sum(|t| &t.output_limit_disconnections),
+        );
     }
 }
 

@@ -424,8 +424,7 @@ impl IoThread {
         if let Some(master) = &conn.master {
             master.received(turn.server, conn.input.len());
         } else if conn.input.len() > turn.batch.settings.query_buffer_limit_bytes {
-            self.executor.stats.query_limit_disconnections.add(1);
-            return Err(Closed);
+            return Err(self.close_for_query(turn, conn));
         }
         self.send(turn, conn)
     }
@@ -551,8 +550,7 @@ impl IoThread {
         let closing = conn.session.is(SessionFlags::CLOSE_AFTER_REPLY);
         if self.out.len() > SMALL_REPLIES_BYTES && self.over_hard_limit(turn, conn) {
             self.out = Vec::with_capacity(OUT_BYTES);
-            self.executor.stats.output_limit_disconnections.add(1);
-            return Err(Closed);
+            return Err(self.close_for_output(turn, conn));
         }
         let held = turn.server.holds_replies(&turn.batch, conn.session.last_write_offset);
         if held {
@@ -574,8 +572,7 @@ impl IoThread {
             }
         }
         if !conn.output.is_empty() && self.over_limit(turn, conn) {
-            self.executor.stats.output_limit_disconnections.add(1);
-            return Err(Closed);
+            return Err(self.close_for_output(turn, conn));
         }
         if closing { Err(Closed) } else { Ok(()) }
     }

@@ -2,9 +2,10 @@
 
 use super::{Closed, IoThread, Turn};
 use crate::client_memory;
-use crate::clients::ClientType;
+use crate::clients::{ClientType, View};
 use crate::config::{BufferLimit, Settings};
 use crate::exec::SessionFlags;
+use crate::log;
 use crate::net::Conn;
 
 /// A connection idle for so long keeps no room for what may come.
@@ -36,6 +37,31 @@ impl IoThread {
     pub(super) fn over_hard_limit(&self, turn: &Turn<'_>, conn: &Conn) -> bool {
         let limit_bytes = limit_of(&turn.batch.settings, conn).hard_bytes;
         limit_bytes > 0 && (conn.output.len() + self.out.len()) as u64 > limit_bytes
+    }
+
+    /// A client does not take what it is sent.
+    #[cold]
+    pub(super) fn close_for_output(&self, turn: &Turn<'_>, conn: &Conn) -> Closed {
+        self.executor.stats.output_limit_disconnections.add(1);
+        log::warning(&format!(
+            "Client {} scheduled to be closed ASAP for overcoming of output buffer limits.",
+            View::of(conn).line(turn.batch.now_ms)
+        ));
+        Closed
+    }
+
+    /// A client sends more than may be kept for it.
+    #[cold]
+    pub(super) fn close_for_query(&self, turn: &Turn<'_>, conn: &Conn) -> Closed {
+        const SHOWN_BYTES: usize = 64;
+        self.executor.stats.query_limit_disconnections.add(1);
+        let first = &conn.input[..conn.input.len().min(SHOWN_BYTES)];
+        log::warning(&format!(
+            "Closing client that reached max query buffer length: {} (qbuf initial bytes: \"{}\")",
+            View::of(conn).line(turn.batch.now_ms),
+            first.escape_ascii()
+        ));
+        Closed
     }
 
     /// Whether what a client holds by now, in the middle of its commands, is too much together with what others hold.
@@ -96,8 +122,7 @@ impl IoThread {
             if is_idle(&conn, now_ms, idle_ms) {
                 result = Err(Closed);
             } else if self.over_limit(turn, &mut conn) {
-                self.executor.stats.output_limit_disconnections.add(1);
-                result = Err(Closed);
+                result = Err(self.close_for_output(turn, &conn));
             }
             self.put_back(turn, token, conn, result);
         }
