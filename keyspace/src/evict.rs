@@ -54,6 +54,11 @@ impl Policy {
         }
     }
 
+    /// Whether it is about when, or how often, a key was used.
+    pub const fn goes_by_access(self) -> bool {
+        matches!(self, Policy::VolatileLru | Policy::VolatileLfu | Policy::AllkeysLru | Policy::AllkeysLfu)
+    }
+
     /// Whether only keys with an expiry may go.
     pub const fn is_volatile(self) -> bool {
         use Policy::*;

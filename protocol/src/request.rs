@@ -66,6 +66,16 @@ impl Progress {
         self.at == 0
     }
 
+    /// How many bytes of the command have been understood.
+    pub fn understood(&self) -> usize {
+        self.at
+    }
+
+    /// The length of all arguments read so far.
+    pub fn argument_bytes(&self) -> usize {
+        self.ranges.iter().map(|&(start, end)| (end - start) as usize).sum()
+    }
+
     /// How many more bytes the argument at hand needs before `advance` can do anything, when known.
     pub fn wants(&self, have: usize) -> Option<usize> {
         self.bulk.map(|len| (self.at + len + 2).saturating_sub(have))

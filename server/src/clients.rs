@@ -1,5 +1,7 @@
 //! Connections as commands see them from outside: who is there, and CLIENT LIST's line for each.
 
+use crate::client_memory::Footprint;
+use crate::config::{BufferLimit, Settings};
 use crate::exec::session::Session;
 use crate::exec::{Cx, SessionFlags};
 use crate::net::{Conn, Mail};
@@ -41,6 +43,17 @@ impl ClientType {
             () => ClientType::Normal,
         }
     }
+
+    /// `client-output-buffer-limit` for such a client.
+    pub fn output_limit(self, settings: &Settings) -> &BufferLimit {
+        const NONE: &BufferLimit = &BufferLimit { hard_bytes: 0, soft_bytes: 0, soft_seconds: 0 };
+        match self {
+            ClientType::Normal => &settings.buffer_limit_normal,
+            ClientType::Replica => &settings.buffer_limit_replica,
+            ClientType::Pubsub => &settings.buffer_limit_pubsub,
+            ClientType::Master => NONE,
+        }
+    }
 }
 
 /// A connection to be shown.
@@ -48,20 +61,24 @@ pub struct View<'a> {
     pub session: &'a Session,
     /// `None` for the client that asks: it is being served.
     conn: Option<&'a Conn>,
-    /// Bytes of the command it asks by.
-    query_bytes: usize,
+    held: Footprint,
 }
 
 impl<'a> View<'a> {
     pub fn own(session: &'a Session) -> View<'a> {
-        View { session, conn: None, query_bytes: 0 }
+        View { session, conn: None, held: Footprint::asking(session, 0, 0) }
     }
 
     /// The client that asks, by the command `argv`.
     pub fn asking(session: &'a Session, argv: Argv<'_>) -> View<'a> {
         let mut query = Vec::new();
         protocol::reply::write_command(&mut query, argv.iter());
-        View { session, conn: None, query_bytes: query.len() }
+        let argv_bytes = argv.iter().map(<[u8]>::len).sum();
+        View { session, conn: None, held: Footprint::asking(session, query.len(), argv_bytes) }
+    }
+
+    pub fn of(conn: &'a Conn) -> View<'a> {
+        View { session: &conn.session, conn: Some(conn), held: Footprint::of(conn) }
     }
 
     pub fn client_type(&self) -> ClientType {
@@ -70,29 +87,16 @@ impl<'a> View<'a> {
 
     /// The connection's line, fields and order as in Redis 7.2.
     pub fn line(&self, now_ms: i64) -> String {
-        let s = self.session;
+        let (s, held) = (self.session, &self.held);
         let seconds = |since_ms: i64| (now_ms - since_ms).max(0) / 1000;
         let multi = s.multi.as_ref().map_or(-1, |multi| multi.queue.len() as i64);
-        let multi_bytes: usize =
-            s.multi.iter().flat_map(|multi| &multi.queue).map(|(_, args)| args.memory_bytes()).sum();
-        let (qbuf, qbuf_free) = self.conn.map_or((self.query_bytes, 0), |conn| {
-            (conn.input.len(), conn.input.capacity() - conn.input.len())
-        });
-        let (output, output_capacity) =
-            self.conn.map_or((0, 0), |conn| (conn.output.len(), conn.output.capacity()));
-        let total = size_of::<Conn>()
-            + size_of::<Session>()
-            + multi_bytes
-            + output_capacity
-            + self.conn.map_or(0, |conn| conn.input.capacity());
         let subscribed = |space: Space| s.subscriptions.as_ref().map_or(0, |own| own.of(space).len());
-        let events = if output > 0 { "rw" } else { "r" };
+        let events = if held.output > 0 { "rw" } else { "r" };
         let command = s.last_command.map_or("NULL", |command| &command.full_name);
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} \
-             qbuf={qbuf} qbuf-free={qbuf_free} argv-mem=0 multi-mem={multi_bytes} rbs={output_capacity} \
-             rbp={output_capacity} obl=0 oll={} omem={output} tot-mem={total} events={events} cmd={command} \
-             user={} redir={} resp={} lib-name={} lib-ver={}",
+             qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={room} rbp={room} obl=0 oll={} omem={} tot-mem={} \
+             events={events} cmd={command} user={} redir={} resp={} lib-name={} lib-ver={}",
             s.id,
             s.peer,
             s.local,
@@ -105,12 +109,19 @@ impl<'a> View<'a> {
             subscribed(Space::Channels),
             subscribed(Space::Patterns),
             subscribed(Space::Shard),
-            usize::from(output > 0),
+            held.query,
+            held.query_free,
+            held.argv,
+            held.multi,
+            usize::from(held.output > 0),
+            held.output,
+            held.total,
             String::from_utf8_lossy(s.user_name()),
             redirect(s),
             s.resp.number(),
             s.lib_name,
             s.lib_version,
+            room = held.output_room,
         )
     }
 
@@ -150,12 +161,17 @@ pub fn redirect(session: &Session) -> i64 {
 /// Shows every connection, the caller's own first. The world is at rest.
 pub fn each(cx: &mut Cx<'_>, mut show: impl FnMut(View<'_>)) {
     show(View::asking(cx.session, cx.argv));
-    each_other(cx, |_, conn| show(View { session: &conn.session, conn: Some(conn), query_bytes: 0 }));
+    each_other(cx, |_, conn| show(View::of(conn)));
 }
 
 /// Closes a connection of a thread. The world is at rest.
 pub fn doom(server: &Server, thread: usize, conn: &mut Conn) {
     conn.doomed = true;
+    if let Some(feed) = &mut conn.feed {
+        // The log need not wait for it any more.
+        feed.cursor = None;
+        server.log.trim();
+    }
     // Nothing is to be popped or published for it any more.
     crate::blocking::forget(server, &mut conn.session);
     server.pubsub.forget(&mut conn.session);

@@ -6,6 +6,7 @@ use crate::latency::Event;
 use crate::net::Mail;
 use crate::notify::Classes;
 use crate::server::Server;
+use crate::tracking::Changes;
 use keyspace::expire::{ExpireCycle, FieldCycle, Step};
 use protocol::reply::write_command;
 use std::sync::Arc;
@@ -37,11 +38,15 @@ pub fn run(server: &Arc<Server>) {
         if settings.maxmemory_bytes > 0 && !server.loading.load(Ordering::Relaxed) {
             // The limit may have been lowered, and no command may come.
             let _no_world_at_rest = server.gate.enter_background();
-            crate::evict::make_room(server, &settings, now_ms);
+            let mut told = Changes::default();
+            crate::evict::make_room(server, &settings, now_ms, &mut told);
+            server.tracking.tell_if_any(server, &mut told);
         }
         if server.tracking.is_over(settings.tracking_table_max_keys) {
             let _no_world_at_rest = server.gate.enter_background();
-            server.tracking.trim(server, settings.tracking_table_max_keys, settings.databases);
+            let max_keys = settings.tracking_table_max_keys;
+            let mut given_up = server.tracking.trim(server, max_keys, settings.databases);
+            server.tracking.tell_if_any(server, &mut given_up);
         }
         let may_expire = !server.are_writes_paused()
             && !server.replication.is_replica()

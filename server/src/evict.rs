@@ -1,14 +1,16 @@
 //! Making room: eviction before a command, in bounded slices, and what accesses are stamped with.
 
 use crate::config::Settings;
+use crate::latency::Event;
 use crate::notify::Classes;
 use crate::server::Server;
+use crate::tracking::Changes;
 use keyspace::access::{self, LfuKnobs};
 use keyspace::evict::{Evictor, Knobs, Policy};
 use parking_lot::Mutex;
 use protocol::Slot;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 /// What an access leaves on an entry, by the policy in force.
 #[derive(Clone, Copy, Debug)]
@@ -52,54 +54,133 @@ impl AccessClock {
 pub struct Eviction {
     evictor: Mutex<(Evictor, fastrand::Rng)>,
     pub evicted: AtomicU64,
+    /// Since when memory has been over the limit, in microseconds of the clock; 0 while it is not. And for how long it
+    /// was before.
+    exceeded_since: AtomicI64,
+    exceeded_micros: AtomicU64,
 }
 
 impl Eviction {
     pub fn new(seed: u64) -> Eviction {
         let evictor = Mutex::new((Evictor::default(), fastrand::Rng::with_seed(seed)));
-        Eviction { evictor, evicted: AtomicU64::new(0) }
+        Eviction {
+            evictor,
+            evicted: AtomicU64::new(0),
+            exceeded_since: AtomicI64::new(0),
+            exceeded_micros: AtomicU64::new(0),
+        }
     }
+
+    /// For how many microseconds memory was over the limit, altogether and at the moment.
+    pub fn exceeded_micros(&self) -> (u64, u64) {
+        let since = self.exceeded_since.load(Relaxed);
+        let current = if since == 0 { 0 } else { (crate::clock::now_micros() - since).max(0) as u64 };
+        (self.exceeded_micros.load(Relaxed) + current, current)
+    }
+
+    #[inline]
+    fn note(&self, exceeds: bool) {
+        if exceeds != (self.exceeded_since.load(Relaxed) != 0) {
+            self.note_change(exceeds);
+        }
+    }
+
+    #[cold]
+    fn note_change(&self, exceeds: bool) {
+        let now = crate::clock::now_micros();
+        let since = self.exceeded_since.swap(if exceeds { now } else { 0 }, Relaxed);
+        if since != 0 {
+            self.exceeded_micros.fetch_add((now - since).max(0) as u64, Relaxed);
+        }
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset(&self) {
+        self.evicted.store(0, Relaxed);
+        self.exceeded_micros.store(0, Relaxed);
+    }
+}
+
+/// How making room ended.
+enum Room {
+    Enough,
+    /// The time for one command is spent, but it was progress: writes go on, and the next command frees more.
+    Later,
+    No,
 }
 
 /// Frees memory until it is below the limit. False when it is not, and no more can be freed in this slice.
-/// The caller holds no slot.
-pub fn make_room(server: &Server, settings: &Settings, now_ms: i64) -> bool {
+/// The caller holds no slot, and tells those concerned of what is in `told` afterwards.
+pub fn make_room(server: &Server, settings: &Settings, now_ms: i64, told: &mut Changes) -> bool {
     let limit = settings.maxmemory_bytes;
-    if limit == 0 || crate::memory::used_bytes() <= limit {
+    if limit == 0 {
         return true;
     }
-    if settings.maxmemory_policy == Policy::NoEviction
-        || server.replication.is_replica() && settings.replica_ignore_maxmemory
-    {
-        return false;
+    if crate::memory::used_bytes() <= limit {
+        server.eviction.note(false);
+        return true;
     }
-    evict(server, settings, now_ms)
+    let room = free(server, settings, now_ms, told);
+    server.eviction.note(!matches!(room, Room::Enough));
+    !matches!(room, Room::No)
+}
+
+/// Bytes in use that the limit is about: not what the write log holds for readers that lag. Evicting would not free
+/// that, it would make it more.
+fn counted_bytes(server: &Server) -> u64 {
+    let uncounted = if server.log.is_active() { server.log.memory_bytes().1 } else { 0 };
+    crate::memory::used_bytes().saturating_sub(uncounted)
 }
 
 #[cold]
-fn evict(server: &Server, settings: &Settings, now_ms: i64) -> bool {
+fn free(server: &Server, settings: &Settings, now_ms: i64, told: &mut Changes) -> Room {
+    if counted_bytes(server) <= settings.maxmemory_bytes {
+        return Room::Enough;
+    }
+    let is_exempt = server.replication.is_replica() && settings.replica_ignore_maxmemory;
+    if settings.maxmemory_policy == Policy::NoEviction || is_exempt {
+        return Room::No;
+    }
+    let started = crate::clock::monotonic();
+    let room = evict(server, settings, now_ms, started, told);
+    let micros = started.elapsed().as_micros() as u64;
+    server.latency.note(settings.latency_monitor_threshold_ms, Event::EvictionCycle, micros);
+    room
+}
+
+fn evict(server: &Server, settings: &Settings, now_ms: i64, started: Instant, told: &mut Changes) -> Room {
     let knobs = Knobs {
         policy: settings.maxmemory_policy,
         samples: settings.maxmemory_samples,
         lfu: LfuKnobs { log_factor: settings.lfu_log_factor, decay_time_min: settings.lfu_decay_minutes },
     };
     let slice = time_slice(settings.maxmemory_eviction_tenacity);
-    let started = crate::clock::monotonic();
     let mut state = server.eviction.evictor.lock();
     let (evictor, rng) = &mut *state;
     loop {
         for _ in 0..16 {
-            if crate::memory::used_bytes() <= settings.maxmemory_bytes {
-                return true;
+            // Evicting more would not make what is to be told less.
+            if counted_bytes(server).saturating_sub(told.memory_bytes() as u64) <= settings.maxmemory_bytes {
+                return Room::Enough;
             }
-            let Some(victim) = evictor.pick(&server.keyspace, knobs, now_ms, rng) else { return false };
-            delete(server, victim.db, &victim.key);
+            let Some(victim) = evictor.pick(&server.keyspace, knobs, now_ms, rng) else { return Room::No };
+            timed(server, settings, || delete(server, settings, victim.db, &victim.key, told));
         }
-        // The slice is spent, but it was progress: writes go on, and the next command frees more.
         if slice.is_some_and(|slice| started.elapsed() > slice) {
-            return true;
+            return Room::Later;
         }
     }
+}
+
+/// Deletes a key; how long that takes is measured where somebody wants to know.
+fn timed(server: &Server, settings: &Settings, delete: impl FnOnce()) {
+    let threshold_ms = settings.latency_monitor_threshold_ms;
+    if threshold_ms == 0 {
+        return delete();
+    }
+    let started = crate::clock::monotonic();
+    delete();
+    server.latency.note(threshold_ms, Event::EvictionDel, started.elapsed().as_micros() as u64);
 }
 
 /// How long one command may spend on eviction; `None` at a tenacity of 100. Stock's curve: up to 10 in steps
@@ -112,16 +193,15 @@ fn time_slice(tenacity: u32) -> Option<Duration> {
     }
 }
 
-fn delete(server: &Server, db: usize, key: &[u8]) {
+fn delete(server: &Server, settings: &Settings, db: usize, key: &[u8], told: &mut Changes) {
     let Some(database) = server.keyspace.db(db) else { return };
     let mut slot = database.lock_write(Slot::of(key));
     let Some(entry) = slot.remove(key) else { return };
-    crate::tracking::key_gone(server, &mut slot, key);
+    server.tracking.changed(&mut slot, key, false, told);
     if let Some(side) = slot.side() {
         server.watches.touch(side, key);
         crate::blocking::tell(server, side, db, key);
     }
-    let settings = server.settings();
     let lazy = settings.lazyfree_eviction;
     if server.log.is_active() && !server.replication.is_replica() {
         let mut del = Vec::with_capacity(key.len() + 32);
@@ -133,5 +213,5 @@ fn delete(server: &Server, db: usize, key: &[u8]) {
     if lazy {
         crate::lazyfree::drop_entry(entry);
     }
-    server.eviction.evicted.fetch_add(1, Ordering::Relaxed);
+    server.eviction.evicted.fetch_add(1, Relaxed);
 }

@@ -70,6 +70,27 @@ impl Distribution {
         self.0.iter().sum()
     }
 
+    /// How many calls took no longer than each power of two, from 1024 ns up, as (microseconds, calls). Powers within
+    /// which no call has ended are left out. As stock reads its histograms, each includes the bucket it is in.
+    pub fn by_doublings(&self) -> Vec<(u64, u64)> {
+        let mut rows = Vec::new();
+        let (mut seen, mut before, mut next) = (0, 0, 0);
+        for nanos in (10..=MAX_NANOS.ilog2() + 1).map(|power| 1u64 << power) {
+            // Beyond the longest time there is, everything is counted.
+            let (last, highest) = match nanos > MAX_NANOS {
+                true => (BUCKETS - 1, nanos - 1),
+                false => (bucket_of(nanos), highest_of(bucket_of(nanos))),
+            };
+            seen += self.0[next..=last].iter().sum::<u64>();
+            next = last + 1;
+            if seen > before {
+                rows.push((highest / 1000, seen));
+                before = seen;
+            }
+        }
+        rows
+    }
+
     /// The time in nanoseconds that this percentage of all calls did not exceed.
     pub fn percentile(&self, percentile: f64) -> u64 {
         let wanted = ((percentile / 100.0 * self.total() as f64 + 0.5) as u64).max(1);
@@ -97,6 +118,16 @@ mod tests {
             last = bucket;
         }
         assert!(bucket_of(MAX_NANOS) < BUCKETS);
+    }
+
+    #[test]
+    fn doublings_add_up() {
+        let times = Histogram::default();
+        for (nanos, calls) in [(500, 1), (1030, 1), (1032, 2), (40_000, 3), (700_000_000, 1), (u64::MAX, 1)] {
+            times.add(nanos, calls);
+        }
+        let rows = Distribution::of([&times].into_iter()).by_doublings();
+        assert_eq!(rows, [(1, 2), (2, 4), (66, 7), (1_073_741, 9)]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod stats;
 use crate::exec::Cx;
 use std::fmt::{Display, Write};
 
-pub use memory::Usage;
+pub use memory::{Usage, functions_bytes};
 
 /// One section: its names in a request, whether it is shown unasked, its writer.
 struct Section {

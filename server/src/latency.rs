@@ -13,10 +13,13 @@ pub enum Event {
     FastCommand,
     ExpireCycle,
     EvictionCycle,
+    /// One key of it.
+    EvictionDel,
 }
 
 impl Event {
-    const ALL: [Event; 4] = [Event::Command, Event::FastCommand, Event::ExpireCycle, Event::EvictionCycle];
+    const ALL: [Event; 5] =
+        [Event::Command, Event::FastCommand, Event::ExpireCycle, Event::EvictionCycle, Event::EvictionDel];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -24,6 +27,7 @@ impl Event {
             Event::FastCommand => "fast-command",
             Event::ExpireCycle => "expire-cycle",
             Event::EvictionCycle => "eviction-cycle",
+            Event::EvictionDel => "eviction-del",
         }
     }
 

@@ -4,6 +4,7 @@
 mod acl;
 mod aof;
 mod blocking;
+mod client_memory;
 mod clients;
 mod clock;
 mod cluster;

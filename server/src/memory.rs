@@ -7,6 +7,7 @@ use crossbeam_utils::CachePadded;
 use libmimalloc_sys as mi;
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_void};
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 /// Lines to count on. Each but the last belongs to one thread for good.
@@ -108,6 +109,19 @@ pub fn used_bytes() -> u64 {
         .map(|count| count.load(Ordering::Relaxed))
         .sum::<i64>()
         .max(0) as u64
+}
+
+/// The allocator's own statistics, as text.
+pub fn allocator_stats() -> String {
+    unsafe extern "C" fn append(text: *const c_char, into: *mut c_void) {
+        // SAFETY: mimalloc passes a C string, and as `into` what it was given below: a vector that nobody else uses.
+        let (text, into) = unsafe { (CStr::from_ptr(text), &mut *into.cast::<Vec<u8>>()) };
+        into.extend_from_slice(text.to_bytes());
+    }
+    let mut text: Vec<u8> = Vec::with_capacity(16 * 1024);
+    // SAFETY: `append` is called before this returns, with the pointer to `text`, which lives longer.
+    unsafe { mi::mi_stats_print_out(Some(append), (&raw mut text).cast()) };
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// Bytes of this process in physical memory.

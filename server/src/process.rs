@@ -10,6 +10,7 @@ mod pidfile;
 pub mod shutdown;
 mod signals;
 pub mod supervised;
+pub mod title;
 
 pub use shutdown::Shutdown;
 
@@ -47,7 +48,11 @@ pub fn serve(start: Start) -> io::Result<i32> {
     values.normalise();
     pidfile::write(&values);
     banner::show(&values);
+    let titled = values.bool("set-proc-title");
     let config = Config::new(values, file);
+    if titled {
+        title::set(&config.settings_shared(), config.file.as_deref());
+    }
     run(config, &loaded.users)
 }
 

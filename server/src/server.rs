@@ -35,6 +35,7 @@ pub struct Server {
     pub acl: crate::acl::Acl,
     pub scripts: crate::script::Scripts,
     pub eviction: Eviction,
+    pub client_memory: crate::client_memory::ClientMemory,
     pub replication: Replication,
     pub persistence: Persistence,
     pub aof: crate::aof::Aof,
@@ -83,6 +84,7 @@ impl Server {
             acl: crate::acl::Acl::new(&settings),
             scripts: Default::default(),
             eviction: Eviction::new(now_ms as u64),
+            client_memory: crate::client_memory::ClientMemory::new(settings.io_threads),
             replication: Replication::new(&run_id),
             persistence: Persistence::new(now_ms),
             aof: Default::default(),
@@ -252,6 +254,9 @@ impl Server {
                 )))?;
         }
         crate::log::set_level(&new.loglevel);
+        if new.proc_title_template != old.proc_title_template {
+            crate::process::title::set(new, self.config.file.as_deref());
+        }
         if (new.oom_score_adj, new.oom_score_adj_values) != (old.oom_score_adj, old.oom_score_adj_values) {
             crate::process::oom::adjust(new, self.replication.is_replica()).map_err(|_| {
                 ("oom-score-adj", "Failed to set current oom_score_adj. Check server logs.".into())
@@ -278,7 +283,9 @@ impl Server {
         self.pubsub.forget(&mut conn.session);
         self.tracking.end(&mut conn.session);
         self.monitors.remove(&mut conn.session);
-        if conn.feed.is_some() {
+        self.client_memory.forget(conn.session.thread, conn);
+        if conn.feed.take().is_some() {
+            self.log.trim();
             self.replication.replica_gone(self, conn.session.id);
         }
         if conn.master.is_some() {

@@ -94,7 +94,6 @@ pub struct ThreadStats {
     pub connections: Counter,
     pub error_replies: Counter,
     pub expired: Counter,
-    pub evicted: Counter,
     pub reads: Counter,
     pub writes: Counter,
     /// Changes made to the dataset.
@@ -137,7 +136,6 @@ impl ThreadStats {
             &self.connections,
             &self.error_replies,
             &self.expired,
-            &self.evicted,
             &self.reads,
             &self.writes,
             &self.changes,

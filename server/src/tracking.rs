@@ -99,11 +99,13 @@ pub struct Summary {
 #[derive(Default)]
 pub struct Changes {
     /// Clients to be told of a key; whether the client that ran the command changed it, not time.
-    told: Vec<(u64, Box<[u8]>, bool)>,
+    told: Vec<(u64, Arc<[u8]>, bool)>,
     /// All keys, while anybody listens to prefixes.
-    all: Vec<(Box<[u8]>, bool)>,
+    all: Vec<(Arc<[u8]>, bool)>,
     /// A database was emptied.
     flushed: bool,
+    /// The length of all keys.
+    key_bytes: usize,
 }
 
 impl Changes {
@@ -114,6 +116,17 @@ impl Changes {
 
     pub fn flush(&mut self) {
         self.flushed = true;
+    }
+
+    /// Heap bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.key_bytes + size_of_val(&*self.told) + size_of_val(&*self.all)
+    }
+
+    fn push(&mut self, clients: impl IntoIterator<Item = u64>, key: &[u8], by_client: bool) {
+        let key: Arc<[u8]> = key.into();
+        self.key_bytes += key.len();
+        self.told.extend(clients.into_iter().map(|client| (client, key.clone(), by_client)));
     }
 }
 
@@ -196,10 +209,10 @@ impl Tracking {
     #[inline]
     pub fn changed(&self, slot: &mut SlotGuard<'_>, key: &[u8], by_client: bool, changes: &mut Changes) {
         if slot.side().is_some_and(|side| !side.tracked.get(key).is_empty()) {
-            let clients = self.take(slot, key);
-            changes.told.extend(clients.into_iter().map(|client| (client, key.into(), by_client)));
+            changes.push(self.take(slot, key), key, by_client);
         }
         if self.has_prefixes() {
+            changes.key_bytes += key.len();
             changes.all.push((key.into(), by_client));
         }
     }
@@ -228,11 +241,17 @@ impl Tracking {
         });
         let mut told: Vec<(u64, usize, Invalidation)> = Vec::new();
         let clients = self.clients.read();
+        // One message for all clients that are told of a key: they follow each other.
+        let (mut latest_key, mut latest): (_, Option<Arc<[u8]>>) = (None, None);
         for (client, key, by_client) in &changes.told {
             let is_spared = *client == id && quiet && *by_client;
             // Who listens to prefixes now may have read keys before.
             if let Some(&(thread, false)) = clients.get(client).filter(|_| !is_spared) {
-                told.push((*client, thread, Invalidation { keys: Some(array([&**key].into_iter())) }));
+                let is_same = latest_key.is_some_and(|latest: &Arc<[u8]>| Arc::ptr_eq(latest, key));
+                let keys = latest.take().filter(|_| is_same).unwrap_or_else(|| array([&**key].into_iter()));
+                latest_key = Some(key);
+                latest = Some(keys.clone());
+                told.push((*client, thread, Invalidation { keys: Some(keys) }));
             }
         }
         if changes.flushed {
@@ -250,6 +269,14 @@ impl Tracking {
                 Some(session) if client == id => give(server, session, &invalidation, own),
                 _ => server.post(thread, Mail::Invalidate { client, invalidation }),
             }
+        }
+    }
+
+    /// Tells everybody concerned of what no client has done.
+    #[inline]
+    pub fn tell_if_any(&self, server: &Server, changes: &mut Changes) {
+        if !changes.is_empty() {
+            self.tell(server, changes, None, &mut Vec::new());
         }
     }
 
@@ -301,11 +328,11 @@ impl Tracking {
         max_keys > 0 && self.keys.load(Relaxed) > max_keys
     }
 
-    /// Gives some keys up: their clients are told that they are invalid. No slot may be locked.
+    /// Gives some keys up: their clients are to be told that they are invalid. No slot may be locked.
     #[cold]
-    pub fn trim(&self, server: &Server, max_keys: usize, databases: usize) {
-        let Some(mut at) = self.trim_at.try_lock() else { return };
+    pub fn trim(&self, server: &Server, max_keys: usize, databases: usize) -> Changes {
         let mut changes = Changes::default();
+        let Some(mut at) = self.trim_at.try_lock() else { return changes };
         let mut given_up = 0;
         for _ in 0..databases * SLOT_COUNT {
             if !self.is_over(max_keys) || given_up >= TRIM_KEYS_MAX {
@@ -318,12 +345,11 @@ impl Tracking {
             while self.is_over(max_keys) && given_up < TRIM_KEYS_MAX {
                 let first = guard.side().and_then(|side| side.tracked.iter().next());
                 let Some(key) = first.map(|(key, _)| Box::<[u8]>::from(key)) else { break };
-                let clients = self.take(&mut guard, &key);
-                changes.told.extend(clients.into_iter().map(|client| (client, key.clone(), false)));
+                changes.push(self.take(&mut guard, &key), &key, false);
                 given_up += 1;
             }
         }
-        self.tell(server, &mut changes, None, &mut Vec::new());
+        changes
     }
 }
 
@@ -332,9 +358,17 @@ impl Tracking {
 pub fn key_gone(server: &Server, slot: &mut SlotGuard<'_>, key: &[u8]) {
     let mut changes = Changes::default();
     server.tracking.changed(slot, key, false, &mut changes);
-    if !changes.is_empty() {
-        server.tracking.tell(server, &mut changes, None, &mut Vec::new());
+    server.tracking.tell_if_any(server, &mut changes);
+}
+
+/// The whole dataset has gone, by no command. The world is at rest.
+pub fn all_gone(server: &Server) {
+    for db in server.keyspace.dbs() {
+        server.tracking.forget_all(server, db.index());
     }
+    let mut changes = Changes::default();
+    changes.flush();
+    server.tracking.tell_if_any(server, &mut changes);
 }
 
 fn array<'a>(keys: impl ExactSizeIterator<Item = &'a [u8]>) -> Arc<[u8]> {

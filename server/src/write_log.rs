@@ -121,6 +121,18 @@ impl WriteLog {
         tail.end - tail.first
     }
 
+    /// Bytes of memory the log takes, and how many of those are not its backlog's: what readers that lag make it hold.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        let tail = self.tail.lock();
+        let total: u64 = tail.chunks.iter().map(|chunk| chunk.bytes.capacity() as u64).sum();
+        (total, total.saturating_sub(tail.backlog_bytes))
+    }
+
+    /// Drops what nobody needs any more: a reader is gone.
+    pub fn trim(&self) {
+        self.tail.lock().trim();
+    }
+
     /// Appends whole commands that begin in database `first_db` and end in `last_db`; a SELECT goes before them
     /// where the stream is elsewhere. Returns the offset after them. Call it with the slots of the commands'
     /// keys locked.

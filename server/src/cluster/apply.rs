@@ -58,6 +58,7 @@ fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
         Apply::Flush => {
             let _world = server.gate.stop_world();
             crate::snapshot::flush(server);
+            crate::tracking::all_gone(server);
         }
         Apply::Pause { until_ms } => {
             let repl_offset = {

@@ -122,6 +122,12 @@ impl Draw {
     }
 }
 
+/// How many elements to draw at once where they may repeat: more may be asked for than fits into memory.
+pub fn draw_rounds(count: usize) -> impl Iterator<Item = usize> {
+    const ROUND: usize = 1024;
+    std::iter::repeat_n(ROUND, count / ROUND).chain(std::iter::once(count % ROUND))
+}
+
 /// A cursor as clients send it back: C's `strtoul` decides, white space in front excepted.
 pub fn scan_cursor(args: &mut Args<'_>) -> Result<u64, ReplyError> {
     let text = args.bytes()?;

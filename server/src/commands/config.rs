@@ -121,6 +121,8 @@ fn apply(cx: &mut Cx<'_>, old: &Values, new: Values) -> Done {
 
 fn config_resetstat(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.server.stats.reset();
+    cx.server.eviction.reset();
+    cx.server.client_memory.evicted.store(0, Ordering::Relaxed);
     crate::lazyfree::reset();
     cx.server.stats.peak_memory_bytes.store(crate::memory::used_bytes(), Ordering::Relaxed);
     cx.reply.ok();

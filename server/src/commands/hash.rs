@@ -1,10 +1,13 @@
 //! Hashes.
 
-use super::common::{Draw, ScanOptions, Scanned, element, reply_empty_scan, reply_scan, scan_cursor};
+use super::common::{
+    Draw, ScanOptions, Scanned, draw_rounds, element, reply_empty_scan, reply_scan, scan_cursor,
+};
 use super::prelude::*;
 use keyspace::listpack::Element;
 use keyspace::types::hash::HashValue;
 use keyspace::types::number::LongDouble;
+use protocol::Reply;
 
 fn set_fields(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Result<usize, ReplyError> {
     let key = args.key()?;
@@ -199,7 +202,7 @@ fn hscan(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 fn hrandfield(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let key = args.key()?;
     let draw = Draw::parse(args, "WITHVALUES")?;
-    let mut rng = cx.keys.rng.fork();
+    let (mut rng, bytes_max) = (cx.keys.rng.fork(), cx.reply_bytes_max());
     let (keys, reply) = (&mut cx.keys, &mut cx.reply);
     let hash = keys.typed::<HashValue>(key)?;
     let Some(draw) = draw else {
@@ -213,18 +216,27 @@ fn hrandfield(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         reply.array(0);
         return Ok(());
     };
-    let drawn = match usize::try_from(draw.count) {
-        Ok(count) => hash.random_distinct(count, &mut rng),
-        Err(_) => hash.random_with_repeats(draw.count.unsigned_abs() as usize, &mut rng),
-    };
-    draw.head(reply, drawn.len());
-    for (field, value) in drawn {
+    let show = |reply: &mut Reply<'_>, (field, value)| {
         draw.pair(reply);
         element(reply, field);
         if draw.pairs {
             element(reply, value);
         }
-    }
+    };
+    let Ok(distinct) = usize::try_from(draw.count) else {
+        let repeats = draw.count.unsigned_abs() as usize;
+        draw.head(reply, repeats);
+        for round in draw_rounds(repeats) {
+            hash.random_with_repeats(round, &mut rng).into_iter().for_each(|pair| show(reply, pair));
+            if reply.out.len() > bytes_max {
+                break;
+            }
+        }
+        return Ok(());
+    };
+    let drawn = hash.random_distinct(distinct, &mut rng);
+    draw.head(reply, drawn.len());
+    drawn.into_iter().for_each(|pair| show(reply, pair));
     Ok(())
 }
 

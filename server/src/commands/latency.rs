@@ -2,6 +2,7 @@
 
 use super::help::{container, help};
 use super::prelude::*;
+use crate::exec::table::{Command, table};
 use crate::latency::{Event, Sample, Series};
 use std::collections::VecDeque;
 
@@ -129,9 +130,32 @@ fn doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// Running times are not kept by their length: there is nothing to show.
-fn histogram(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.map(0);
+/// How the running times of commands are distributed: of those named, with their subcommands, or of all.
+fn histogram(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
+    let mut commands: Vec<&'static Command> = Vec::new();
+    if args.is_empty() {
+        commands.extend(table().each());
+    }
+    for command in args.rest().filter_map(|name| table().find_full(name)) {
+        commands.push(command);
+        commands.extend(&command.subcommands);
+    }
+    let times = |command: &&'static Command| Some((*command, cx.server.stats.times(command.id)?));
+    let rows: Vec<_> = commands.iter().filter_map(times).collect();
+    cx.reply.map(rows.len());
+    for (command, times) in rows {
+        cx.reply.text(&command.full_name);
+        cx.reply.map(2);
+        cx.reply.text("calls");
+        cx.reply.integer(times.total() as i64);
+        cx.reply.text("histogram_usec");
+        let doublings = times.by_doublings();
+        cx.reply.map(doublings.len());
+        for (micros, calls) in doublings {
+            cx.reply.integer(micros as i64);
+            cx.reply.integer(calls as i64);
+        }
+    }
     Ok(())
 }
 

@@ -2,8 +2,9 @@
 
 use super::help::{container, help};
 use super::prelude::*;
-use crate::info::Usage;
+use crate::info::{Usage, functions_bytes};
 use keyspace::types::number::double_text;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn memory_usage(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let key = args.key()?;
@@ -23,6 +24,8 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let usage = Usage::now(cx);
     let dbs: Vec<_> = cx.server.keyspace.dbs().iter().filter(|db| !db.is_empty()).collect();
     let keys = cx.server.keyspace.len() as u64;
+    let replicas = usage.replicas(cx);
+    let (scripts, functions) = (cx.server.scripts.cache.bytes(), functions_bytes(&cx.server.scripts));
     let reply = &mut cx.reply;
     reply.map(27 + dbs.len());
     let mut integer = |name: &str, n: i64| {
@@ -32,12 +35,14 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     integer("peak.allocated", usage.peak as i64);
     integer("total.allocated", usage.used as i64);
     integer("startup.allocated", usage.startup as i64);
-    integer("replication.backlog", usage.backlog as i64);
-    for name in
-        ["clients.slaves", "clients.normal", "cluster.links", "aof.buffer", "lua.caches", "functions.caches"]
-    {
+    integer("replication.backlog", (usage.log - usage.log_for_readers) as i64);
+    integer("clients.slaves", replicas as i64);
+    integer("clients.normal", usage.clients as i64);
+    for name in ["cluster.links", "aof.buffer"] {
         integer(name, 0);
     }
+    integer("lua.caches", scripts as i64);
+    integer("functions.caches", functions as i64);
     for db in dbs {
         reply.text(&format!("db.{}", db.index()));
         reply.map(3);
@@ -76,20 +81,42 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 
 fn memory_doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     const EMPTY_BYTES: u64 = 5 << 20;
+    const LARGE_CLIENT_BYTES: u64 = 200 << 10;
+    const LARGE_REPLICA_BYTES: u64 = 10 << 20;
+    const MANY_SCRIPTS: usize = 1000;
     let usage = Usage::now(cx);
-    let mut findings = Vec::new();
-    if usage.used < EMPTY_BYTES {
-        findings.push("The dataset is nearly empty: there is not enough to judge by.");
-    } else {
-        if usage.peak as f64 / usage.used as f64 > 1.5 {
-            findings.push("Memory use was more than half again as high before; the peak may come back.");
+    let connected = cx.server.stats.connected.load(Relaxed).max(1) as u64;
+    let replicas = cx.server.replication.replicas().len().max(1) as u64;
+    let findings = [
+        (
+            usage.peak as f64 / usage.used as f64 > 1.5,
+            "Memory use was more than half again as high before; the peak may come back.",
+        ),
+        (
+            usage.fragmentation_ratio() > 1.4,
+            "The process holds much more memory than is in use; MEMORY PURGE may give it back.",
+        ),
+        (
+            usage.clients / connected > LARGE_CLIENT_BYTES,
+            "Clients hold much memory each: CLIENT LIST shows which (tot-mem), maxmemory-clients limits it.",
+        ),
+        (
+            usage.replicas(cx) / replicas > LARGE_REPLICA_BYTES,
+            "Replicas lag: the write log holds what they have not read yet.",
+        ),
+        (
+            cx.server.scripts.cache.len() > MANY_SCRIPTS,
+            "There are very many cached scripts: they may be made one by one, with their arguments in the text.",
+        ),
+    ];
+    let found: Vec<&str> = findings.into_iter().filter(|(holds, _)| *holds).map(|(_, text)| text).collect();
+    let text = match () {
+        () if usage.used < EMPTY_BYTES => {
+            "The dataset is nearly empty: there is not enough to judge by.".into()
         }
-        if usage.fragmentation_ratio() > 1.4 {
-            findings
-                .push("The process holds much more memory than is in use; MEMORY PURGE may give it back.");
-        }
-    }
-    let text = if findings.is_empty() { "No memory problem was found.".into() } else { findings.join("\n") };
+        () if found.is_empty() => "No memory problem was found.".into(),
+        () => found.join("\n"),
+    };
     cx.reply.verbatim("txt", format!("{text}\n").as_bytes());
     Ok(())
 }
@@ -100,7 +127,7 @@ fn memory_purge(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn memory_malloc_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    cx.reply.text("Stats not supported for the current allocator");
+    cx.reply.verbatim("txt", crate::memory::allocator_stats().as_bytes());
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! Sets: members.
 
 use super::common::{
-    ScanOptions, Scanned, delete, draws, element, positive, reply_empty_scan, reply_scan, scan_cursor,
+    ScanOptions, Scanned, delete, draw_rounds, draws, element, positive, reply_empty_scan, reply_scan,
+    scan_cursor,
 };
 use super::prelude::*;
 use super::set_algebra::{sdiff, sdiffstore, sinter, sintercard, sinterstore, sunion, sunionstore};
@@ -166,7 +167,7 @@ fn srandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         return Err(ReplyError::SYNTAX);
     }
     let count = if args.is_empty() { None } else { Some(draws(args)?) };
-    let mut rng = cx.keys.rng.fork();
+    let (mut rng, bytes_max) = (cx.keys.rng.fork(), cx.reply_bytes_max());
     let (keys, reply) = (&mut cx.keys, &mut cx.reply);
     let set = keys.typed::<SetValue>(key)?;
     let Some(count) = count else {
@@ -176,11 +177,22 @@ fn srandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         return Ok(());
     };
-    let drawn = match (set, usize::try_from(count)) {
-        (None, _) => Vec::new(),
-        (Some(set), Ok(count)) => set.random_distinct(count, &mut rng),
-        (Some(set), Err(_)) => set.random_with_repeats(count.unsigned_abs() as usize, &mut rng),
+    let Some(set) = set else {
+        reply.array(0);
+        return Ok(());
     };
+    let Ok(distinct) = usize::try_from(count) else {
+        let repeats = count.unsigned_abs() as usize;
+        reply.array(repeats);
+        for round in draw_rounds(repeats) {
+            set.random_with_repeats(round, &mut rng).into_iter().for_each(|member| element(reply, member));
+            if reply.out.len() > bytes_max {
+                break;
+            }
+        }
+        return Ok(());
+    };
+    let drawn = set.random_distinct(distinct, &mut rng);
     reply.array(drawn.len());
     drawn.into_iter().for_each(|member| element(reply, member));
     Ok(())

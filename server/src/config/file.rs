@@ -179,8 +179,7 @@ fn directives(args: &[String]) -> Vec<Vec<String>> {
             _ => vec![arg.clone()],
         };
         // A directive always takes a value, so what follows a bare name is one even if it starts with `--`.
-        let expects_value =
-            out.last().is_some_and(|last| last.len() == 1) && row_of(&arg[2.min(arg.len())..]).is_none();
+        let expects_value = out.last().is_some_and(|last| last.len() == 1 && last[0] != "sentinel");
         if arg.starts_with("--") && arg.len() > 2 && !expects_value {
             words[0] = words[0][2..].to_owned();
             // `--save` alone, or before another directive, means no save points.
@@ -263,5 +262,6 @@ mod tests {
             [vec!["port", "1"], vec!["save", ""], vec!["appendonly", "yes"]]
         );
         assert_eq!(words(&["--requirepass", "--x"]), [vec!["requirepass", "--x"]]);
+        assert_eq!(words(&["--port", "--loglevel", "verbose"]), [vec!["port", "--loglevel", "verbose"]]);
     }
 }

@@ -36,6 +36,7 @@ pub struct Settings {
     pub tcp_keepalive_seconds: u64,
     pub timeout_seconds: u64,
     pub maxclients: usize,
+    pub proc_title_template: String,
     pub protected_mode: bool,
     pub databases: usize,
     pub io_threads: usize,
@@ -52,6 +53,8 @@ pub struct Settings {
     pub masteruser: String,
 
     pub maxmemory_bytes: u64,
+    /// What clients may hold together; 0 for no limit.
+    pub client_memory_limit_bytes: u64,
     pub maxmemory_policy: Policy,
     pub maxmemory_policy_name: String,
     pub maxmemory_samples: usize,
@@ -187,6 +190,7 @@ impl Settings {
             tcp_keepalive_seconds: uint("tcp-keepalive"),
             timeout_seconds: uint("timeout"),
             maxclients: size("maxclients"),
+            proc_title_template: text("proc-title-template"),
             protected_mode: v.bool("protected-mode"),
             databases: size("databases"),
             io_threads: size("io-threads"),
@@ -202,6 +206,7 @@ impl Settings {
             masteruser: text("masteruser"),
             maxmemory_bytes: uint("maxmemory"),
             maxmemory_policy: v.text("maxmemory-policy").parse().expect("one of the choices"),
+            client_memory_limit_bytes: client_memory_limit(v.int("maxmemory-clients"), v.int("maxmemory")),
             maxmemory_policy_name: text("maxmemory-policy"),
             maxmemory_samples: size("maxmemory-samples"),
             maxmemory_eviction_tenacity: v.int("maxmemory-eviction-tenacity") as u32,
@@ -320,6 +325,14 @@ impl Settings {
                 _ => Endpoint::Unknown,
             },
         }
+    }
+}
+
+/// A percentage of maxmemory is kept as a negative number.
+fn client_memory_limit(limit: i64, maxmemory: i64) -> u64 {
+    match u64::try_from(limit) {
+        Ok(bytes) => bytes,
+        Err(_) => (maxmemory as f64 * limit.unsigned_abs() as f64 / 100.0) as u64,
     }
 }
 

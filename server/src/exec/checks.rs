@@ -9,7 +9,9 @@ use super::table::Command;
 use crate::acl::{Context, check};
 use crate::config::Access;
 use crate::server::Server;
+use crate::tracking::Changes;
 use protocol::{Argv, ReplyError, Resp};
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 /// All that a check may look at.
@@ -24,6 +26,8 @@ pub struct Checked<'a> {
     pub target: Target,
     /// ASKING came right before this command.
     pub asking: bool,
+    /// Keys that were evicted to make room, for clients that cache.
+    pub evicted: Cell<Option<Box<Changes>>>,
 }
 
 /// Runs them all.
@@ -130,7 +134,11 @@ fn enough_memory(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.settings.maxmemory_bytes == 0 {
         return Ok(());
     }
-    let out_of_memory = !crate::evict::make_room(c.server, &c.batch.settings, c.batch.now_ms);
+    let mut evicted = Changes::default();
+    let out_of_memory = !crate::evict::make_room(c.server, &c.batch.settings, c.batch.now_ms, &mut evicted);
+    if !evicted.is_empty() {
+        c.evicted.set(Some(Box::new(evicted)));
+    }
     if out_of_memory
         && (c.flags.contains(Flags::DENYOOM) || queued_has(c.session, Flags::DENYOOM))
         && !c.batch.role_is_replica

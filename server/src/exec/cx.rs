@@ -4,8 +4,9 @@ use super::dispatch::Batch;
 use super::keys::Keys;
 use super::session::Session;
 use super::table::Command;
+use crate::clients::ClientType;
 use crate::config::Settings;
-use crate::net::IoState;
+use crate::net::{IoState, SMALL_REPLIES_BYTES};
 use crate::server::Server;
 use crate::stats::ThreadStats;
 use protocol::{Argv, Reply};
@@ -86,6 +87,16 @@ impl Cx<'_> {
     /// Whether the command may wait: in a transaction, or for somebody who is obeyed, nothing may.
     pub fn may_wait(&self) -> bool {
         !self.in_transaction && !self.session.is_obeyed()
+    }
+
+    /// Replies longer than this are not sent: the client is closed in their place, so nobody need go on making them.
+    pub fn reply_bytes_max(&self) -> usize {
+        let limit_bytes = ClientType::of(self.session).output_limit(self.settings).hard_bytes;
+        match limit_bytes {
+            0 => usize::MAX,
+            _ if self.in_script || self.session.is_obeyed() => usize::MAX,
+            bytes => (bytes as usize).max(SMALL_REPLIES_BYTES),
+        }
     }
 
     /// The command's full name, as error texts quote it.

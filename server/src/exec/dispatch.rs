@@ -19,6 +19,7 @@ use crate::pubsub::Delivery;
 use crate::server::Server;
 use crate::stats::ThreadStats;
 use protocol::{ArgVec, Args, Argv, Reply, ReplyError, Slot};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -205,9 +206,15 @@ impl Executor {
         if let Some(wishes) = &mut session.tracking {
             wishes.end_command(is_queueing);
         }
-        let settings = self.server.config.settings();
-        if self.server.tracking.is_over(settings.tracking_table_max_keys) {
-            self.server.tracking.trim(&self.server, settings.tracking_table_max_keys, settings.databases);
+    }
+
+    /// Before a command of a client that tracks: keeps the table of tracked keys within its limit.
+    #[cold]
+    fn trim_tracked(&self, batch: &Batch, session: &mut Session, out: &mut Vec<u8>) {
+        let max_keys = batch.settings.tracking_table_max_keys;
+        if self.server.tracking.is_over(max_keys) {
+            let mut given_up = self.server.tracking.trim(&self.server, max_keys, batch.settings.databases);
+            self.server.tracking.tell(&self.server, &mut given_up, Some(session), out);
         }
     }
 
@@ -237,9 +244,18 @@ impl Executor {
             true => crate::script::run::effective_flags(&self.server, command, argv),
             false => command.spec.flags,
         };
-        let checked = Checked { server: &self.server, batch, session, command, flags, argv, target, asking };
-        if let Err(error) = checks::all(&checked) {
+        let (server, evicted) = (&self.server, Cell::default());
+        let checked = Checked { server, batch, session, command, flags, argv, target, asking, evicted };
+        let verdict = checks::all(&checked);
+        if let Some(mut evicted) = checked.evicted.take() {
+            // Before the reply: the client may have cached what made room for its command.
+            self.server.tracking.tell(&self.server, &mut evicted, Some(session), out);
+        }
+        if let Err(error) = verdict {
             return self.refuse(session, Some(command), &error, out);
+        }
+        if session.is(SessionFlags::TRACKING) && world.is_none() {
+            self.trim_tracked(batch, session, out);
         }
         if session.multi.is_some() && !command.has(Flags::NOT_QUEUED) {
             queue(session, command, flags, argv);
@@ -247,7 +263,7 @@ impl Executor {
             return Outcome::Done;
         }
         let paused = batch.all_paused || batch.writes_paused && may_write(session, command, flags);
-        let held_up = if paused && !session.is_obeyed() {
+        let held_up = if paused && !session.is(SessionFlags::LOADER) {
             Some(Outcome::Postponed)
         } else if !command.spec.flags.intersects(Flags::RUNS_SCRIPT | Flags::RUNS_QUEUE | Flags::EXCLUSIVE) {
             None
@@ -440,7 +456,11 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
         return;
     }
     stats.calls.add(1);
-    let slower_than = cx.settings.slowlog_slower_than_micros;
+    let slower_than = match command.has(Flags::EXCLUSIVE) {
+        // It may be CONFIG SET, which goes by what it has set.
+        true => cx.server.settings().slowlog_slower_than_micros,
+        false => cx.settings.slowlog_slower_than_micros,
+    };
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
     let event = if command.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
@@ -577,7 +597,7 @@ fn lookup_rules(batch: &Batch, session: &Session, reads_only: bool) -> Rules {
     Rules {
         now_ms: batch.now_ms,
         access: batch.access,
-        removes_expired: !batch.role_is_replica,
+        removes_expired: !batch.role_is_replica && !batch.writes_paused,
         ignores_expiry: obeyed,
         touches: !session.is(SessionFlags::NO_TOUCH),
         notify: batch.settings.notify,
@@ -616,7 +636,9 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     );
     multi.has_writes |= flags.contains(Flags::WRITE);
     multi.flags |= flags;
-    multi.queue.push((command, ArgVec::from(argv)));
+    let args = ArgVec::from(argv);
+    multi.bytes += args.memory_bytes();
+    multi.queue.push((command, args));
 }
 
 /// The places of the keys a command names. What does not add up is left for the handler to refuse, which may

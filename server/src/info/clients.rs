@@ -10,7 +10,9 @@ pub fn clients(text: &mut Text, cx: &Cx<'_>) {
     text.field("connected_clients", stats.connected.load(Relaxed) - replicas);
     text.field("cluster_connections", 0);
     text.field("maxclients", cx.settings.maxclients);
-    text.zeros(&["client_recent_max_input_buffer", "client_recent_max_output_buffer"]);
+    let (input_max, output_max) = cx.server.client_memory.recent_max();
+    text.field("client_recent_max_input_buffer", input_max);
+    text.field("client_recent_max_output_buffer", output_max);
     text.field("blocked_clients", stats.blocked.load(Relaxed));
     let waiters = cx.server.waiters.summary();
     text.field("tracking_clients", cx.server.tracking.summary().clients);

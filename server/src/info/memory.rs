@@ -15,7 +15,10 @@ pub struct Usage {
     pub startup: u64,
     /// Bytes that are not the dataset: what there was at the start, and the write log.
     pub overhead: u64,
-    pub backlog: u64,
+    /// The write log: all of it, and what it holds for readers that lag.
+    pub log: u64,
+    pub log_for_readers: u64,
+    pub clients: u64,
 }
 
 impl Usage {
@@ -24,9 +27,16 @@ impl Usage {
         let stats = &cx.server.stats;
         let peak = stats.peak_memory_bytes.fetch_max(used, Relaxed).max(used);
         let startup = stats.startup_memory_bytes.load(Relaxed).min(used);
-        let backlog = cx.server.log.held_bytes();
-        let overhead = (startup + backlog).min(used);
-        Usage { used, peak, resident: memory::resident_bytes(), startup, overhead, backlog }
+        let (log, log_for_readers) = cx.server.log.memory_bytes();
+        let clients = cx.server.client_memory.total();
+        let overhead = (startup + log + clients).min(used);
+        let resident = memory::resident_bytes();
+        Usage { used, peak, resident, startup, overhead, log, log_for_readers, clients }
+    }
+
+    /// What the write log holds for replicas, beyond the backlog.
+    pub fn replicas(&self, cx: &Cx<'_>) -> u64 {
+        if cx.server.replication.has_replicas() { self.log_for_readers } else { 0 }
     }
 
     pub fn dataset(&self) -> u64 {
@@ -85,10 +95,12 @@ pub fn memory(text: &mut Text, cx: &Cx<'_>) {
     text.field("rss_overhead_bytes", 0);
     text.decimals("mem_fragmentation_ratio", usage.fragmentation_ratio(), 2);
     text.field("mem_fragmentation_bytes", usage.fragmentation_bytes());
-    text.field("mem_not_counted_for_evict", 0);
-    text.field("mem_replication_backlog", usage.backlog);
-    text.field("mem_total_replication_buffers", usage.backlog);
-    text.zeros(&["mem_clients_slaves", "mem_clients_normal", "mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_not_counted_for_evict", usage.log_for_readers);
+    text.field("mem_replication_backlog", usage.log - usage.log_for_readers);
+    text.field("mem_total_replication_buffers", usage.log);
+    text.field("mem_clients_slaves", usage.replicas(cx));
+    text.field("mem_clients_normal", usage.clients);
+    text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     text.field("mem_allocator", ALLOCATOR);
     text.field("active_defrag_running", 0);
     text.field("lazyfree_pending_objects", crate::lazyfree::pending_objects());
@@ -108,10 +120,15 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{:.2}{}", bytes as f64 / (1u64 << (10 * power)) as f64, UNITS[power as usize - 1])
 }
 
+/// What the libraries of functions hold.
+pub fn functions_bytes(scripts: &Scripts) -> u64 {
+    scripts.libraries.current().iter().map(|library| library.memory_bytes() as u64).sum()
+}
+
 /// What scripts hold: the states of the interpreter (`vm`), and what is cached beside them.
 fn scripts(text: &mut Text, scripts: &Scripts) {
     let libraries = scripts.libraries.current();
-    let functions: u64 = libraries.iter().map(|library| library.memory_bytes() as u64).sum();
+    let functions = functions_bytes(scripts);
     // Scripts and functions share their states; stock has one for each.
     let vm = scripts.vm_bytes.load(Relaxed);
     let cached = scripts.cache.bytes();

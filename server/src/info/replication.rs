@@ -50,7 +50,8 @@ fn master(text: &mut Text, cx: &Cx<'_>) {
     let last_io_ms = cx.server.replication.master_io_ms.load(Relaxed);
     text.field("master_last_io_seconds_ago", if is_up { seconds_since(last_io_ms) } else { -1 });
     text.flag("master_sync_in_progress", cx.server.replication.syncing.load(Relaxed));
-    text.field("slave_read_repl_offset", cx.server.log.end());
+    let unapplied = cx.server.replication.unapplied_bytes.load(Relaxed);
+    text.field("slave_read_repl_offset", cx.server.log.end() + unapplied);
     text.field("slave_repl_offset", cx.server.log.end());
     if !is_up {
         let down_since_ms = cx.server.replication.link_down_since_ms.load(Relaxed);

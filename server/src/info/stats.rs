@@ -28,8 +28,11 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("expired_keys", stats.sum(|t| &t.expired));
     text.field("expired_stale_perc", "0.00");
     text.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds"]);
-    text.field("evicted_keys", stats.sum(|t| &t.evicted));
-    text.zeros(&["evicted_clients", "total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
+    text.field("evicted_keys", cx.server.eviction.evicted.load(Relaxed));
+    text.field("evicted_clients", cx.server.client_memory.evicted.load(Relaxed));
+    let (total_micros, current_micros) = cx.server.eviction.exceeded_micros();
+    text.field("total_eviction_exceeded_time", total_micros / 1000);
+    text.field("current_eviction_exceeded_time", current_micros / 1000);
     text.field("keyspace_hits", stats.sum(|t| &t.hits));
     text.field("keyspace_misses", stats.sum(|t| &t.misses));
     let pubsub = &cx.server.pubsub;
@@ -59,6 +62,12 @@ pub fn stats(text: &mut Text, cx: &Cx<'_>) {
     text.field("instantaneous_eventloop_duration_usec", cycle_nanos / 1000 / cycles.max(1));
     for reason in crate::acl::log::Reason::ALL {
         text.field(&format!("acl_access_denied_{}", reason.short_name()), cx.server.acl.log.count(reason));
+        // As later versions call them.
+        text.field("client_query_buffer_limit_disconnections", stats.sum(|t| &t.query_limit_disconnections));
+        text.field(
+            "client_output_buffer_limit_disconnections",
+            stats.sum(|t| &t.output_limit_disconnections),
+        );
     }
 }
 

@@ -113,6 +113,8 @@ pub struct Conn {
     pub master: Option<Box<crate::replication::MasterLink>>,
     /// When the output buffer went over its soft limit.
     pub soft_limit_since_ms: Option<i64>,
+    /// What the thread's account of client memory has of it.
+    pub counted_bytes: u64,
     pub doomed: bool,
 }
 
@@ -134,6 +136,7 @@ impl Conn {
             feed: None,
             master: None,
             soft_limit_since_ms: None,
+            counted_bytes: 0,
             doomed: false,
         }
     }

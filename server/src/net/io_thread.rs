@@ -1,12 +1,12 @@
 //! The loop of an IO thread: wait for sockets, run what they sent, write the replies.
 
+mod limits;
+
 use super::attendant::SocketAttendant;
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
 use super::lookahead::Lookahead;
 use super::mailbox::{Mail, Mailbox};
-use crate::clients::ClientType;
 use crate::clock;
-use crate::config::BufferLimit;
 use crate::exec::cx::Wait;
 use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
@@ -15,6 +15,7 @@ use crate::pubsub::shard_channel_gone;
 use crate::replication::{no_aof, on_disks, reply_on_disks};
 use crate::server::Server;
 use crate::tracking;
+use limits::{ClientLimit, keep_input, over};
 use mio::{Events, Interest, Poll, Token};
 use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
@@ -27,8 +28,12 @@ use std::time::Duration;
 
 /// Bytes read from a socket at once.
 const READ_BYTES: usize = 64 * 1024;
+/// Room for replies that a thread keeps at least.
+const OUT_BYTES: usize = 64 * 1024;
 /// Replies are written out early when a batch has made this many bytes of them.
 const FLUSH_BYTES: usize = 256 * 1024;
+/// Replies of no more than this many bytes are in no limit's way, as in stock, where a client has a buffer for them.
+pub const SMALL_REPLIES_BYTES: usize = 16 * 1024;
 /// How much of the write log goes to a replica at once.
 const FEED_BYTES: usize = 256 * 1024;
 const WAKER: Token = Token(usize::MAX);
@@ -58,6 +63,7 @@ pub struct IoThread {
     pushed: Vec<usize>,
     /// When clients that wait for keys give up.
     deadlines: BTreeSet<(i64, u64)>,
+    client_limit: ClientLimit,
 }
 
 /// A thread's turn: its cell of the gate, and what the batch sees.
@@ -106,7 +112,7 @@ impl IoThread {
             mailbox: mailbox.clone(),
             executor: Executor::new(server, seed),
             inbuf: vec![0; READ_BYTES].into_boxed_slice(),
-            out: Vec::new(),
+            out: Vec::with_capacity(OUT_BYTES),
             progress: Progress::default(),
             ahead: Lookahead::default(),
             mail: Vec::new(),
@@ -115,6 +121,7 @@ impl IoThread {
             waiting: Vec::new(),
             pushed: Vec::new(),
             deadlines: BTreeSet::new(),
+            client_limit: ClientLimit::default(),
         };
         Ok((thread, mailbox))
     }
@@ -137,21 +144,17 @@ impl IoThread {
             let mut turn = Turn::begin(&server, self.index);
             let log_end = server.log.end();
             self.executor.start_batch();
+            // Before what clients have sent since: they may know of what the mail is about.
+            let has_mail = has_mail || events.iter().any(|event| event.token() == WAKER);
+            if has_mail && self.read_mail(&mut turn) {
+                return Ok(());
+            }
             for token in std::mem::take(&mut self.unread) {
                 self.serve(&mut turn, token, true, false);
             }
-            let mut has_mail = has_mail;
-            for event in &events {
-                match event.token() {
-                    WAKER => has_mail = true,
-                    Token(token) => {
-                        let readable = event.is_readable() || event.is_read_closed() || event.is_error();
-                        self.serve(&mut turn, token, readable, event.is_writable());
-                    }
-                }
-            }
-            if has_mail && self.read_mail(&mut turn) {
-                return Ok(());
+            for event in events.iter().filter(|event| event.token() != WAKER) {
+                let readable = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.serve(&mut turn, event.token().0, readable, event.is_writable());
             }
             if !self.waiting.is_empty() {
                 self.look_after_waiting(&mut turn);
@@ -223,18 +226,21 @@ impl IoThread {
         }
         self.mail = mail;
         self.write_pushed(turn);
+        self.limit_clients(turn);
         false
     }
 
     /// Appends to what goes to a client that has sent nothing. It is written when the mail has been read.
     fn push(&mut self, turn: &mut Turn<'_>, client: u64, append: impl FnOnce(&mut Session, &mut Vec<u8>)) {
         let Some(token) = turn.state().token_of(client) else { return };
-        let Some(conn) = turn.state().get_mut(client) else { return };
+        let Some(mut conn) = turn.state().take(token) else { return };
         let was_empty = conn.output.is_empty();
         append(&mut conn.session, &mut conn.output);
-        if was_empty && !conn.output.is_empty() {
+        // What lies there already is written when the socket takes it; but too much closes it at once.
+        if was_empty && !conn.output.is_empty() || !was_empty && self.over_limit(turn, &mut conn) {
             self.pushed.push(token);
         }
+        self.put_back(turn, token, conn, Ok(()));
     }
 
     fn write_pushed(&mut self, turn: &mut Turn<'_>) {
@@ -269,6 +275,9 @@ impl IoThread {
         let input = std::mem::take(&mut conn.input);
         let used = self.run_input(turn, conn, &input)?;
         conn.input = input[used..].to_vec();
+        if let Some(master) = &conn.master {
+            master.received(turn.server, conn.input.len());
+        }
         self.send(turn, conn)
     }
 
@@ -340,6 +349,9 @@ impl IoThread {
         result: Result<(), Closed>,
     ) {
         if result.is_ok() && !conn.doomed {
+            if turn.batch.settings.client_memory_limit_bytes > 0 {
+                turn.server.client_memory.count(self.index, &mut conn);
+            }
             return turn.state().put(token, conn);
         }
         let _ = self.poll.registry().deregister(conn.socket.source());
@@ -368,6 +380,7 @@ impl IoThread {
             self.note_waiting(token, &conn);
         }
         self.put_back(turn, token, conn, result);
+        self.limit_clients(turn);
     }
 
     fn read_and_run(&mut self, turn: &mut Turn<'_>, token: usize, conn: &mut Conn) -> Result<(), Closed> {
@@ -394,8 +407,10 @@ impl IoThread {
         if conn.input.is_empty() {
             let inbuf = std::mem::take(&mut self.inbuf);
             let used = self.run_input(turn, conn, &inbuf[..n]);
-            if let Ok(used) = used {
-                conn.input.extend_from_slice(&inbuf[used..n]);
+            if let Ok(used) = used
+                && used < n
+            {
+                keep_input(conn, &inbuf[used..n]);
             }
             self.inbuf = inbuf;
             used?;
@@ -406,11 +421,13 @@ impl IoThread {
             if used < input.len() {
                 input.drain(..used);
                 conn.input = input;
+                keep_input(conn, &[]);
             }
         }
-        if conn.input.len() > turn.batch.settings.query_buffer_limit_bytes {
-            self.executor.stats.query_limit_disconnections.add(1);
-            return Err(Closed);
+        if let Some(master) = &conn.master {
+            master.received(turn.server, conn.input.len());
+        } else if conn.input.len() > turn.batch.settings.query_buffer_limit_bytes {
+            return Err(self.close_for_query(turn, conn));
         }
         self.send(turn, conn)
     }
@@ -432,6 +449,9 @@ impl IoThread {
             let buf = &data[at..];
             if self.out.len() >= FLUSH_BYTES {
                 self.send(turn, conn)?;
+                if self.is_client_limit_reached(turn, conn) {
+                    break;
+                }
             }
             let foreseen = match ahead.pop() {
                 Some(foreseen) => Some(foreseen),
@@ -550,6 +570,10 @@ impl IoThread {
     /// Sends what the batch has made for this connection, or keeps it until the log is durable.
     fn send(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
         let closing = conn.session.is(SessionFlags::CLOSE_AFTER_REPLY);
+        if self.out.len() > SMALL_REPLIES_BYTES && self.over_hard_limit(turn, conn) {
+            self.out = Vec::with_capacity(OUT_BYTES);
+            return Err(self.close_for_output(turn, conn));
+        }
         let held = turn.server.holds_replies(&turn.batch, conn.session.last_write_offset);
         if held {
             conn.held_until = conn.session.last_write_offset;
@@ -566,24 +590,13 @@ impl IoThread {
             conn.output.extend_from_slice(&self.out[written..]);
             self.out.clear();
             if self.out.capacity() > 4 * FLUSH_BYTES {
-                self.out = Vec::new();
+                self.out = Vec::with_capacity(OUT_BYTES);
             }
         }
         if !conn.output.is_empty() && self.over_limit(turn, conn) {
-            self.executor.stats.output_limit_disconnections.add(1);
-            return Err(Closed);
+            return Err(self.close_for_output(turn, conn));
         }
         if closing { Err(Closed) } else { Ok(()) }
-    }
-
-    fn over_limit(&self, turn: &Turn<'_>, conn: &mut Conn) -> bool {
-        let settings = &turn.batch.settings;
-        let limit = match ClientType::of(&conn.session) {
-            _ if conn.feed.is_some() => &settings.buffer_limit_replica,
-            ClientType::Pubsub => &settings.buffer_limit_pubsub,
-            _ => &settings.buffer_limit_normal,
-        };
-        over(limit, conn.output.len() as u64, turn.batch.now_ms, &mut conn.soft_limit_since_ms)
     }
 
     /// Sends replies that waited for the log to be durable.
@@ -639,27 +652,6 @@ impl IoThread {
             conn.output.drain(..written);
         }
         Ok(())
-    }
-
-    /// Closes connections that have been idle for too long, and those whose output has been over its soft limit for too
-    /// long. Nothing else need happen to them.
-    fn sweep(&mut self, turn: &mut Turn<'_>) {
-        let idle_ms = turn.batch.settings.timeout_seconds as i64 * 1000;
-        let now_ms = turn.batch.now_ms;
-        let is_suspect = |conn: &Conn| !conn.output.is_empty() || is_idle(conn, now_ms, idle_ms);
-        let suspects: Vec<usize> =
-            turn.state().iter_mut().filter(|(_, conn)| is_suspect(conn)).map(|(token, _)| token).collect();
-        for token in suspects {
-            let Some(mut conn) = turn.state().take(token) else { continue };
-            let mut result = Ok(());
-            if is_idle(&conn, now_ms, idle_ms) {
-                result = Err(Closed);
-            } else if self.over_limit(turn, &mut conn) {
-                self.executor.stats.output_limit_disconnections.add(1);
-                result = Err(Closed);
-            }
-            self.put_back(turn, token, conn, result);
-        }
     }
 
     /// Milliseconds until somebody who waits has to be looked at.
@@ -722,19 +714,6 @@ impl IoThread {
     }
 }
 
-/// Whether a client has said nothing for so long. Replicas, monitors, listeners and those who wait may be silent.
-fn is_idle(conn: &Conn, now_ms: i64, idle_ms: i64) -> bool {
-    const SILENT: SessionFlags = SessionFlags::REPLICA
-        .union(SessionFlags::MONITOR)
-        .union(SessionFlags::MASTER)
-        .union(SessionFlags::SUBSCRIBED);
-    idle_ms > 0
-        && now_ms - conn.session.last_used_ms > idle_ms
-        && !conn.session.flags.intersects(SILENT)
-        && conn.waiting.is_none()
-        && conn.feed.is_none()
-}
-
 fn wait_is_over(server: &Server, wait: &Wait) -> bool {
     match wait {
         Wait::Replicas { replicas, offset, deadline_ms, disks } => {
@@ -751,18 +730,6 @@ fn wait_is_over(server: &Server, wait: &Wait) -> bool {
         Wait::Unpaused => !server.are_writes_paused(),
         Wait::Keys | Wait::World => false,
     }
-}
-
-/// Whether so many bytes on their way to a client are too many, at once or for too long.
-fn over(limit: &BufferLimit, bytes: u64, now_ms: i64, soft_since_ms: &mut Option<i64>) -> bool {
-    if limit.hard_bytes > 0 && bytes > limit.hard_bytes {
-        return true;
-    }
-    if limit.soft_bytes == 0 || bytes <= limit.soft_bytes {
-        *soft_since_ms = None;
-        return false;
-    }
-    now_ms - *soft_since_ms.get_or_insert(now_ms) > limit.soft_seconds as i64 * 1000
 }
 
 /// The reply to a client that cannot be taken.

@@ -9,5 +9,5 @@ pub mod mailbox;
 
 pub use acceptor::{Listeners, accept_forever, bind_address};
 pub use conn::{Conn, Feed, FeedState, IoState, Socket};
-pub use io_thread::IoThread;
+pub use io_thread::{IoThread, SMALL_REPLIES_BYTES};
 pub use mailbox::{Mail, Mailbox};

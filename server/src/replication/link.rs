@@ -33,9 +33,14 @@ pub struct MasterLink {
 }
 
 impl MasterLink {
+    /// Something came, and so many bytes are still to be applied: while writes are paused, they wait.
+    pub fn received(&self, server: &Server, unapplied_bytes: usize) {
+        server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
+        server.replication.unapplied_bytes.store(unapplied_bytes as u64, Ordering::Relaxed);
+    }
+
     /// These bytes of the stream were applied; after them it is in database `db`.
     pub fn applied(&mut self, server: &Server, bytes: &[u8], db: usize, in_transaction: bool) {
-        server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
         if in_transaction {
             // Nobody may resume in the middle of a transaction.
             self.held.extend_from_slice(bytes);
@@ -368,6 +373,7 @@ impl Dial<'_> {
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = crate::snapshot::load_file(server, file);
         let mut world = server.gate.stop_world();
+        crate::tracking::all_gone(server);
         if let Ok(snapshot::Loaded { stream_db, .. }) = loaded {
             *server.replication.history.lock() =
                 super::History { replid, replid2: "0".repeat(40), second_offset: -1 };

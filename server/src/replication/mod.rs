@@ -29,7 +29,7 @@ use parking_lot::{Condvar, Mutex};
 use protocol::{Reply, ReplyError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 /// Replication's state of this node.
 pub struct Replication {
@@ -44,6 +44,8 @@ pub struct Replication {
     target_changed: Condvar,
     /// When something last came from the master.
     pub master_io_ms: AtomicI64,
+    /// Bytes of the stream that are here and not applied yet.
+    pub unapplied_bytes: AtomicU64,
     /// Since when the link is down.
     pub link_down_since_ms: AtomicI64,
     /// A snapshot is being received.
@@ -93,6 +95,7 @@ impl Replication {
             target: Mutex::default(),
             target_changed: Condvar::new(),
             master_io_ms: AtomicI64::new(0),
+            unapplied_bytes: AtomicU64::new(0),
             link_down_since_ms: AtomicI64::new(0),
             syncing: AtomicBool::new(false),
             dialling: AtomicBool::new(false),
@@ -219,6 +222,7 @@ impl Replication {
         if target.link == Some(client) {
             target.link = None;
             self.stream_db.store(db, Ordering::Relaxed);
+            self.unapplied_bytes.store(0, Ordering::Relaxed);
             self.link_up.store(false, Ordering::Relaxed);
             self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
             log::notice("Connection with master lost.");

@@ -358,6 +358,7 @@ impl<'r, 'c> Run<'r, 'c> {
             argv,
             target: Target::Keys,
             asking: false,
+            evicted: Default::default(),
         };
         route::check(routing, &checked).map_err(|error| {
             Called::Refused(match () {

@@ -96,12 +96,20 @@ impl Node {
 
     /// Sends commands in one piece.
     pub fn send_all(&mut self, commands: &[&[&str]]) {
-        let mut text = String::new();
-        for args in commands {
-            text.push_str(&format!("*{}\r\n", args.len()));
-            args.iter().for_each(|arg| text.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
-        }
+        let text: String = commands.iter().map(|args| encoded(args)).collect();
         self.stream.get_mut().write_all(text.as_bytes()).expect("the server reads");
+    }
+
+    /// Sends bytes that need be no command. What the server does not read any more is lost.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.stream.get_mut().write_all(bytes);
+    }
+
+    /// As [`Node::ask`]; `None` when the server closes the connection instead.
+    pub fn try_ask(&mut self, args: &[&str]) -> Option<Value> {
+        self.send_raw(encoded(args).as_bytes());
+        let is_there = self.stream.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        is_there.then(|| self.read())
     }
 
     /// A command's reply; an error is its text.
@@ -124,7 +132,9 @@ impl Node {
                 Value::Text(String::from_utf8_lossy(&bytes).into_owned())
             }
             "*" if count() < 0 => Value::Null,
-            "*" => Value::List((0..count()).map(|_| self.read()).collect()),
+            "*" | ">" => Value::List((0..count()).map(|_| self.read()).collect()),
+            "%" => Value::List((0..2 * count()).map(|_| self.read()).collect()),
+            "_" => Value::Null,
             _ => Value::Text(rest.to_owned()),
         }
     }
@@ -172,6 +182,12 @@ impl Drop for Node {
             let _ = std::fs::remove_dir_all(dir);
         }
     }
+}
+
+fn encoded(args: &[&str]) -> String {
+    let mut line = format!("*{}\r\n", args.len());
+    args.iter().for_each(|arg| line.push_str(&format!("${}\r\n{arg}\r\n", arg.len())));
+    line
 }
 
 /// Runs our binary to its end.

@@ -59,7 +59,7 @@ fn object_idletime(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 fn object_refcount(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let value = cx.keys.look(args.key()?).map(Entry::value);
     // Stock shares none where each key needs access bits of its own.
-    let shares = cx.settings.maxmemory_bytes == 0;
+    let shares = cx.settings.maxmemory_bytes == 0 || !cx.settings.maxmemory_policy.goes_by_access();
     match value {
         None => cx.reply.null(),
         Some(ValueRef::Int(n)) if shares && (0..SHARED_INTEGERS).contains(&n) => {

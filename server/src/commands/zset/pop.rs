@@ -2,8 +2,8 @@
 
 use crate::blocking::{self, For};
 use crate::commands::common::{
-    Draw, ScanOptions, Scanned, count_to_pop, deadline_ms, element, keys_to_pop, positive, reply_empty_scan,
-    reply_scan, scan_cursor, score,
+    Draw, ScanOptions, Scanned, count_to_pop, deadline_ms, draw_rounds, element, keys_to_pop, positive,
+    reply_empty_scan, reply_scan, scan_cursor, score,
 };
 use crate::commands::prelude::*;
 use keyspace::types::number::append_double;
@@ -166,7 +166,7 @@ pub fn bzmpop(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 pub fn zrandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let key = args.key()?;
     let draw = Draw::parse(args, "WITHSCORES")?;
-    let mut rng = cx.keys.rng.fork();
+    let (mut rng, bytes_max) = (cx.keys.rng.fork(), cx.reply_bytes_max());
     let (keys, reply) = (&mut cx.keys, &mut cx.reply);
     let zset = keys.typed::<ZSetValue>(key)?;
     let Some(draw) = draw else {
@@ -176,19 +176,31 @@ pub fn zrandmember(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         return Ok(());
     };
-    let drawn = match (zset, usize::try_from(draw.count)) {
-        (None, _) => Vec::new(),
-        (Some(zset), Ok(count)) => zset.random_distinct(count, &mut rng),
-        (Some(zset), Err(_)) => zset.random_with_repeats(draw.count.unsigned_abs() as usize, &mut rng),
+    let Some(zset) = zset else {
+        draw.head(reply, 0);
+        return Ok(());
     };
-    draw.head(reply, drawn.len());
-    for (member, value) in drawn {
+    let show = |reply: &mut Reply<'_>, (member, value)| {
         draw.pair(reply);
         element(reply, member);
         if draw.pairs {
             score(reply, value);
         }
-    }
+    };
+    let Ok(distinct) = usize::try_from(draw.count) else {
+        let repeats = draw.count.unsigned_abs() as usize;
+        draw.head(reply, repeats);
+        for round in draw_rounds(repeats) {
+            zset.random_with_repeats(round, &mut rng).into_iter().for_each(|pair| show(reply, pair));
+            if reply.out.len() > bytes_max {
+                break;
+            }
+        }
+        return Ok(());
+    };
+    let drawn = zset.random_distinct(distinct, &mut rng);
+    draw.head(reply, drawn.len());
+    drawn.into_iter().for_each(|pair| show(reply, pair));
     Ok(())
 }
 
