@@ -459,10 +459,11 @@ fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
 
 /// `appendonly` was switched while the server runs.
 pub fn switch(server: &Arc<Server>, on: bool) {
+    // Until the rewrite is done, what is on disk is not what would be read.
+    server.aof.waits_for_base.store(on && !server.aof.is_open(), Ordering::Relaxed);
     if on {
         start_rewrite(server);
     } else if let Some(mut core) = server.aof.core.lock().take() {
-        server.aof.waits_for_base.store(false, Ordering::Relaxed);
         if server.aof.is_rewriting() {
             log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
         }

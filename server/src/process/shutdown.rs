@@ -76,10 +76,10 @@ impl Shutdown {
     /// Asks for the end. Returns whether it had been asked for before.
     pub fn ask(&self, how: How, client: Option<u64>) -> bool {
         let mut state = self.state.lock();
-        let again = state.under_way || state.asked.is_some();
+        // What was aborted may not have been given up yet.
+        let again = state.under_way && !state.aborted || state.asked.is_some();
         if !again {
             state.asked = Some(how);
-            state.aborted = false;
             state.by_signal = client.is_none();
         }
         state.clients.extend(client);
@@ -105,6 +105,7 @@ impl Shutdown {
         loop {
             if let Some(how) = state.asked.take() {
                 state.under_way = true;
+                state.aborted = false;
                 return how;
             }
             self.changed.wait(&mut state);
