@@ -36,7 +36,11 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Aof {
     core: Mutex<Option<Core>>,
-    pub rewriting: AtomicBool,
+    /// The number of the rewrite that is wanted; 0 for none.
+    rewriting: AtomicU64,
+    rewrites_begun: AtomicU64,
+    /// The number of the rewrite that is being made, wanted or not.
+    running: AtomicU64,
     /// The rewrite asked for has not begun: another snapshot is being taken.
     scheduled: AtomicBool,
     /// It has increments only, until the rewrite under way gives it its first base.
@@ -277,7 +281,7 @@ impl Aof {
     }
 
     pub fn is_rewriting(&self) -> bool {
-        self.rewriting.load(Ordering::Relaxed) && !self.is_scheduled()
+        self.rewriting.load(Ordering::Relaxed) != 0 && !self.is_scheduled()
     }
 
     pub fn is_scheduled(&self) -> bool {
@@ -374,15 +378,24 @@ pub enum Rewrite {
 
 /// Starts a rewrite unless one is under way.
 pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
-    if server.aof.rewriting.swap(true, Ordering::AcqRel) {
+    let number = server.aof.rewrites_begun.fetch_add(1, Ordering::Relaxed) + 1;
+    if server.aof.rewriting.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_err() {
         return Rewrite::UnderWay;
     }
-    let scheduled = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    // One that is not wanted any more ends at once.
+    let is_ending = server.aof.running.load(Ordering::Acquire) != 0;
+    let is_busy = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    let scheduled = is_busy && !is_ending;
     server.aof.scheduled.store(scheduled, Ordering::Relaxed);
-    server.snapshots.submit(Job::Other(Box::new(|server| {
+    server.snapshots.submit(Job::Other(Box::new(move |server| {
+        if server.aof.rewriting.load(Ordering::Acquire) != number {
+            return;
+        }
         server.aof.scheduled.store(false, Ordering::Relaxed);
         log::notice("Background append only file rewriting started");
+        server.aof.running.store(number, Ordering::Release);
         let result = rewrite(server);
+        server.aof.running.store(0, Ordering::Release);
         server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
         match result {
             Ok(()) => {
@@ -391,7 +404,8 @@ pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
             }
             Err(error) => log::warning(&format!("Background AOF rewrite failed: {error}")),
         }
-        server.aof.rewriting.store(false, Ordering::Release);
+        // If it was ended meanwhile, another one may have been asked for.
+        let _ = server.aof.rewriting.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire);
     })));
     if scheduled { Rewrite::Scheduled } else { Rewrite::Started }
 }
@@ -467,6 +481,8 @@ pub fn switch(server: &Arc<Server>, on: bool) {
         if server.aof.is_rewriting() {
             log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
         }
+        server.aof.rewriting.store(0, Ordering::Release);
+        server.aof.scheduled.store(false, Ordering::Relaxed);
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
     }
@@ -475,7 +491,7 @@ pub fn switch(server: &Arc<Server>, on: bool) {
 /// Rewrites when the file has grown by as much as the configuration says, or when there should be one and is
 /// not: what would have opened it failed, or a full sync came in between.
 pub fn cron(server: &Arc<Server>, settings: &Settings) {
-    let is_rewriting = server.aof.rewriting.load(Ordering::Acquire);
+    let is_rewriting = server.aof.rewriting.load(Ordering::Acquire) != 0;
     if settings.appendonly
         && !server.aof.is_open()
         && !is_rewriting

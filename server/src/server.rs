@@ -42,6 +42,8 @@ pub struct Server {
     pub cluster: Option<Cluster>,
     /// A dataset is being read in: most commands are refused.
     pub loading: AtomicBool,
+    /// A dataset is being read in beside the one that is served.
+    pub async_loading: AtomicBool,
     pub shutdown: crate::process::Shutdown,
     /// 40 hex digits, new for each process.
     pub run_id: String,
@@ -88,6 +90,7 @@ impl Server {
             aof: Default::default(),
             cluster,
             loading: AtomicBool::new(true),
+            async_loading: AtomicBool::new(false),
             shutdown: Default::default(),
             run_id,
             started_ms: now_ms,
@@ -278,8 +281,11 @@ impl Server {
         self.pubsub.forget(&mut conn.session);
         self.tracking.end(&mut conn.session);
         self.monitors.remove(&mut conn.session);
-        if conn.feed.is_some() {
+        if conn.feed.take().is_some() {
+            // The helper that sends the snapshot has a handle on it too.
+            conn.socket.shutdown();
             self.replication.replica_gone(self, conn.session.id);
+            self.log.trim();
         }
         if conn.master.is_some() {
             self.replication.link_lost(conn.session.id, conn.session.db);

@@ -5,14 +5,14 @@
 //! dataset at the write log's offset at the beginning.
 
 use crate::clock;
+use crate::config::Settings;
 use crate::gate::World;
 use crate::log;
-use crate::net::{FeedState, Mail, Socket};
 use crate::script::libraries::LibrarySet;
 use crate::server::Server;
 use keyspace::table::Item;
 use keyspace::types::Limits;
-use keyspace::{Entry, Object, SlotSaver, ValueRef};
+use keyspace::{Entry, Keyspace, Object, SlotSaver, ValueRef};
 use parking_lot::Mutex;
 use persistence::rdb::{
     EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo,
@@ -21,7 +21,7 @@ use persistence::rdb::{
 use protocol::Slot;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,25 +42,14 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// What a snapshot is taken for.
 pub enum Job {
     Save,
-    Sync(SyncJob),
+    /// For the replicas that wait for one.
+    Sync,
     /// Runs between snapshots: an AOF rewrite takes its own.
     Other(Box<Task>),
 }
 
 /// What runs on the helper thread.
 type Task = dyn FnOnce(&Arc<Server>) + Send;
-
-/// A replica that waits for a snapshot.
-pub struct SyncJob {
-    pub client: u64,
-    pub socket: Socket,
-    /// The length goes before the snapshot; otherwise a mark goes after it.
-    pub framed: bool,
-    /// +FULLRESYNC goes before it all.
-    pub announced: bool,
-    /// The keys are left out.
-    pub functions_only: bool,
-}
 
 /// The queue of jobs.
 #[derive(Default)]
@@ -101,7 +90,7 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
             server.snapshots.busy.store(true, Ordering::Relaxed);
             match job {
                 Job::Save => background_save(&server),
-                Job::Sync(sync) => serve_sync(&server, sync),
+                Job::Sync => crate::replication::full_sync::run(&server),
                 Job::Other(run) => run(&server),
             }
             server.snapshots.busy.store(false, Ordering::Relaxed);
@@ -290,9 +279,9 @@ pub struct Shape {
 pub enum Purpose {
     Dump,
     AofBase,
-    Replica(u64),
-    /// A replica that wants the functions, and nothing else.
-    FunctionsFor(u64),
+    Replicas,
+    /// Replicas that want the functions, and nothing else.
+    FunctionsForReplicas,
 }
 
 impl Purpose {
@@ -301,8 +290,8 @@ impl Purpose {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
             // It is taken away when the AOF is switched off.
             Purpose::AofBase => server.aof.is_open(),
-            Purpose::Replica(client) | Purpose::FunctionsFor(client) => {
-                server.replication.has_replica(client)
+            Purpose::Replicas | Purpose::FunctionsForReplicas => {
+                server.replication.full_syncs.is_wanted(server)
             }
         }
     }
@@ -332,7 +321,7 @@ pub fn take<W: Write, T>(
         let mut db = None;
         let mut failed = None;
         let (mut pace, mut drag) = (Pace::new(server), Drag::default());
-        if matches!(shape.purpose, Purpose::FunctionsFor(_)) {
+        if shape.purpose == Purpose::FunctionsForReplicas {
             return writer.finish();
         }
         server.keyspace.walk_snapshot(id, || {
@@ -459,7 +448,8 @@ fn background_save(server: &Arc<Server>) {
     server.persistence.saving.store(false, Ordering::Release);
 }
 
-fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
+/// Notes how a save of the dataset ended; `changes` had been made when it began.
+pub fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     let persistence = &server.persistence;
     persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
     match result {
@@ -500,98 +490,11 @@ pub fn write_atomically(
     written
 }
 
-/// Sends a replica its snapshot, then lets it follow the log.
-fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
-    if let Err(error) = send_snapshot(server, &mut job) {
-        log::warning(&format!("Full resync with a replica failed: {error}"));
-        server.post_all(|| Mail::Kill { client: job.client });
-    }
-}
-
-fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
-    let client = job.client;
-    // A 7.0 replica reads version 10, and all later ones do too.
-    let purpose = if job.functions_only { Purpose::FunctionsFor(client) } else { Purpose::Replica(client) };
-    let shape = Shape { version: RdbVersion::V10, purpose };
-    let begin = |world: &mut World<'_>| {
-        server.log.set_active(true);
-        server.log.forget_db();
-        let offset = server.log.end();
-        let feed = world
-            .threads
-            .iter_mut()
-            .find_map(|thread| thread.get_mut(client))
-            .and_then(|conn| conn.feed.as_mut());
-        let feed = feed.ok_or_else(|| io::Error::other("the replica is gone"))?;
-        feed.cursor = Some(server.log.cursor_at(offset).map_err(|_| io::Error::other("the log has moved"))?);
-        Ok(offset)
-    };
-    let announce = |offset: u64| match job.announced {
-        true => format!("+FULLRESYNC {} {offset}\r\n", server.replication.history().replid),
-        false => String::new(),
-    };
-    let mut socket = Patient {
-        socket: &mut job.socket,
-        timeout: Duration::from_secs(server.settings().repl_timeout_seconds.max(1)),
-    };
-    if job.framed {
-        let path = server.settings().dir.join(format!("temp-sync-{}.rdb", std::process::id()));
-        let (file, offset) = take(server, &shape, |_| Ok(io::BufWriter::new(File::create(&path)?)), begin)?;
-        drop(file.into_inner().map_err(io::IntoInnerError::into_error)?);
-        let mut file = File::open(&path)?;
-        let _ = std::fs::remove_file(&path);
-        socket.write_all(format!("{}${}\r\n", announce(offset), file.metadata()?.len()).as_bytes())?;
-        io::copy(&mut file, &mut socket)?;
-    } else {
-        let mark = crate::replication::random_id();
-        let head = |offset: &u64| {
-            socket.write_all(format!("{}$EOF:{mark}\r\n", announce(*offset)).as_bytes())?;
-            Ok(io::BufWriter::with_capacity(256 * 1024, socket))
-        };
-        let (mut out, _) = take(server, &shape, head, begin)?;
-        out.write_all(mark.as_bytes())?;
-        out.flush()?;
-    }
-    let mut world = server.gate.stop_world();
-    let conn = world.threads.iter_mut().find_map(|thread| thread.get_mut(client));
-    if let Some(feed) = conn.and_then(|conn| conn.feed.as_mut()) {
-        if job.framed {
-            feed.state = FeedState::Online;
-            server.replication.set_online(server, client);
-        } else {
-            feed.state = FeedState::Marked;
-        }
-        log::notice("Synchronization with replica succeeded");
-        server.post_all(|| Mail::LogMoved);
-    }
-    Ok(())
-}
-
-/// A writer to a socket that does not block, which waits instead of giving up.
-struct Patient<'s> {
-    socket: &'s mut Socket,
-    timeout: Duration,
-}
-
-impl Write for Patient<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        const PAUSE: Duration = Duration::from_micros(500);
-        let started = clock::monotonic();
-        loop {
-            match self.socket.write(buf) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < self.timeout =>
-                {
-                    std::thread::sleep(PAUSE);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Gives what was written elsewhere, to its end, the name of the dump.
+pub fn keep_dump(written: &Path, settings: &Settings) -> io::Result<()> {
+    File::open(written)?.sync_all()?;
+    std::fs::rename(written, settings.dir.join(&settings.dbfilename))?;
+    File::open(&settings.dir)?.sync_all()
 }
 
 /// Takes everything out of all databases; the memory is freed elsewhere.
@@ -603,6 +506,9 @@ pub fn flush(server: &Server) {
 /// Puts entries of a file into the keyspace.
 pub struct Filler<'s> {
     server: &'s Server,
+    keyspace: &'s Keyspace,
+    /// Where libraries go that are not to be in force yet.
+    libraries: Option<LibrarySet>,
     db: usize,
     now_ms: i64,
     /// A master forgets what has expired; a replica waits to be told.
@@ -610,6 +516,7 @@ pub struct Filler<'s> {
     /// What to do with a key that is there already: replace it, or fail.
     replaces: bool,
     pub expired: u64,
+    entries: u64,
     /// Those keys, where somebody has to be told of them.
     expired_keys: Option<Vec<(usize, Vec<u8>)>>,
     /// What the file says of the history it belongs to.
@@ -623,11 +530,14 @@ impl<'s> Filler<'s> {
     pub fn new(server: &'s Server) -> Filler<'s> {
         Filler {
             server,
+            keyspace: &server.keyspace,
+            libraries: None,
             db: 0,
             now_ms: clock::now_ms(),
             drops_expired: !server.replication.is_replica(),
             replaces: true,
             expired: 0,
+            entries: 0,
             expired_keys: None,
             repl_id: None,
             repl_offset: None,
@@ -645,7 +555,7 @@ impl Sink for Filler<'_> {
             self.expired_keys.iter_mut().for_each(|keys| keys.push((self.db, entry.key.to_vec())));
             return Ok(());
         }
-        let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
+        let db = self.keyspace.db(self.db).ok_or("database out of range")?;
         let mut slot = db.lock_write(Slot::of(&entry.key));
         if !self.replaces && slot.get(&entry.key).is_some() {
             return Err(format!(
@@ -656,6 +566,14 @@ impl Sink for Filler<'_> {
         let mut made = entry.value.into_entry(&entry.key, entry.expire_at_ms);
         made.set_access(keyspace::access::lru(self.now_ms));
         slot.insert_entry(made);
+        drop(slot);
+        self.entries += 1;
+        let micros = match self.server.config.settings().key_load_delay_micros {
+            0 => return Ok(()),
+            delay if delay > 0 => delay as u64,
+            every => u64::from(self.entries.is_multiple_of(every.unsigned_abs())),
+        };
+        std::thread::sleep(Duration::from_micros(micros));
         Ok(())
     }
 
@@ -665,6 +583,10 @@ impl Sink for Filler<'_> {
 
     fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
         let scripts = &self.server.scripts;
+        if let Some(set) = &mut self.libraries {
+            let loaded = scripts.load_library(set, &code, self.replaces, None);
+            return loaded.map(|_| ()).map_err(|text| String::from_utf8_lossy(&text).into_owned());
+        }
         let mut set = LibrarySet::clone(&scripts.libraries.current());
         let loaded = scripts.load_library(&mut set, &code, self.replaces, None);
         loaded.map_err(|text| String::from_utf8_lossy(&text).into_owned())?;
@@ -690,6 +612,11 @@ impl Sink for Filler<'_> {
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    fn progress(&mut self, offset: u64) -> Result<(), String> {
+        self.server.persistence.loading.loaded_bytes.store(offset, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -728,17 +655,38 @@ pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
     flush(server);
     server.scripts.libraries.replace(LibrarySet::default());
     let file = File::open(path).map_err(|error| error.to_string())?;
+    let len = file.metadata().map_or(0, |metadata| metadata.len());
     let mut reader = Reader::new(file, read_options(server));
     let expired_keys = server.settings().replicaof.is_none().then(Vec::new);
     let mut filler = Filler { expired_keys, ..Filler::new(server) };
+    server.persistence.loading.begin(clock::now_ms(), len);
     let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
     note_load(&filler, &report);
-    Ok(Loaded {
-        stream_db: filler.stream_db,
-        repl_id: filler.repl_id,
-        repl_offset: filler.repl_offset,
-        expired: filler.expired_keys.unwrap_or_default(),
-    })
+    Ok(Loaded::from_filler(&mut filler))
+}
+
+/// A dataset that is not in force yet.
+pub struct Staged {
+    pub keyspace: Keyspace,
+    pub libraries: LibrarySet,
+}
+
+/// Reads an RDB file into a dataset of its own. Returns what was read behind it, too.
+pub fn load_staged(server: &Server, source: impl Read) -> Result<(Staged, Loaded, Vec<u8>), String> {
+    let keyspace = Keyspace::new(server.settings().databases);
+    let libraries = Some(LibrarySet::default());
+    let mut reader = Reader::new(source, read_options(server));
+    let mut filler = Filler { keyspace: &keyspace, libraries, drops_expired: false, ..Filler::new(server) };
+    server.persistence.loading.begin(clock::now_ms(), 0);
+    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
+        log::warning(&format!("Internal error in RDB reading offset {}, -> {error}", reader.offset()));
+        error.to_string()
+    })?;
+    note_load(&filler, &report);
+    let loaded = Loaded::from_filler(&mut filler);
+    let libraries = filler.libraries.take().unwrap_or_default();
+    let (leftover, _) = reader.into_parts();
+    Ok((Staged { keyspace, libraries }, loaded, leftover))
 }
 
 /// What an RDB file says besides its entries.
@@ -750,4 +698,15 @@ pub struct Loaded {
     pub repl_offset: Option<u64>,
     /// Keys that were left out because their time had come, by database.
     pub expired: Vec<(usize, Vec<u8>)>,
+}
+
+impl Loaded {
+    fn from_filler(filler: &mut Filler<'_>) -> Loaded {
+        Loaded {
+            stream_db: filler.stream_db,
+            repl_id: filler.repl_id.take(),
+            repl_offset: filler.repl_offset,
+            expired: filler.expired_keys.take().unwrap_or_default(),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use super::help::{container, help};
 use super::prelude::*;
 use crate::config::{Access, PARAMS, Values, row_of};
+use crate::exec::dispatch::Loading;
 use crate::server::Server;
 use protocol::glob;
 use std::collections::HashSet;
@@ -77,7 +78,7 @@ fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<Assignment<'a>
         if flags.protected && !is_allowed(cx, cx.settings.enable_protected_configs) {
             return Err(failed(name, "can't set protected config"));
         }
-        if flags.not_while_loading && cx.batch.loading {
+        if flags.not_while_loading && cx.batch.loading != Loading::No {
             return Err(ReplyError::LOADING);
         }
         if rows.iter().any(|&(other, ..)| other == row) {

@@ -18,7 +18,7 @@ mod value;
 pub use custom::strerror;
 pub use params::PARAMS;
 pub use rewrite::{replace_file, rewrite};
-pub use settings::{Access, AppendFsync, BufferLimit, Endpoint, OomScore, Save, Settings};
+pub use settings::{Access, AppendFsync, BufferLimit, DisklessLoad, Endpoint, OomScore, Save, Settings};
 pub use value::memory as memory_bytes;
 pub use value::{Kind, Param, Value};
 

@@ -19,11 +19,28 @@ pub struct BufferLimit {
     pub soft_seconds: u64,
 }
 
+impl BufferLimit {
+    /// The same, where neither limit is below `bytes`.
+    pub fn at_least(&self, bytes: u64) -> BufferLimit {
+        let raised = |limit: u64| if limit == 0 { 0 } else { limit.max(bytes) };
+        BufferLimit { hard_bytes: raised(self.hard_bytes), soft_bytes: raised(self.soft_bytes), ..*self }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendFsync {
     Always,
     Everysec,
     No,
+}
+
+/// `repl-diskless-load`: when a full sync is loaded as it arrives, without a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisklessLoad {
+    Disabled,
+    OnEmptyDb,
+    /// Beside the old dataset, which is served or kept meanwhile.
+    SwapDb,
 }
 
 /// What the server reads while it works. A parameter that nothing reads is in [`Values`] only.
@@ -122,6 +139,13 @@ pub struct Settings {
     pub repl_ping_period_seconds: u64,
     pub repl_diskless_sync: bool,
     pub repl_diskless_sync_delay_seconds: u64,
+    /// So many need not wait for more; 0 for any number.
+    pub repl_diskless_sync_max_replicas: usize,
+    pub repl_diskless_load: DisklessLoad,
+    /// What was written for a full sync is not kept as the dump.
+    pub rdb_del_sync_files: bool,
+    /// Pause after each key that is loaded, in microseconds; when negative, one after so many keys.
+    pub key_load_delay_micros: i64,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: usize,
     pub min_replicas_max_lag_seconds: u64,
@@ -294,6 +318,14 @@ impl Settings {
             repl_ping_period_seconds: uint("repl-ping-replica-period"),
             repl_diskless_sync: v.bool("repl-diskless-sync"),
             repl_diskless_sync_delay_seconds: uint("repl-diskless-sync-delay"),
+            repl_diskless_sync_max_replicas: size("repl-diskless-sync-max-replicas"),
+            repl_diskless_load: match v.text("repl-diskless-load") {
+                "swapdb" => DisklessLoad::SwapDb,
+                "on-empty-db" => DisklessLoad::OnEmptyDb,
+                _ => DisklessLoad::Disabled,
+            },
+            rdb_del_sync_files: v.bool("rdb-del-sync-files"),
+            key_load_delay_micros: v.int("key-load-delay"),
             repl_disable_tcp_nodelay: v.bool("repl-disable-tcp-nodelay"),
             min_replicas_to_write: size("min-replicas-to-write"),
             min_replicas_max_lag_seconds: uint("min-replicas-max-lag"),

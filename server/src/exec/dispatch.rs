@@ -32,7 +32,7 @@ pub struct Batch {
     pub routing: Option<Arc<Routing>>,
     pub role_is_replica: bool,
     pub master_link_down: bool,
-    pub loading: bool,
+    pub loading: Loading,
     /// The last save or write of the AOF failed, and writes are to be refused.
     pub disk_failed: bool,
     /// Somebody reads the write log.
@@ -48,6 +48,26 @@ pub struct Batch {
     access: AccessClock,
 }
 
+/// Whether a dataset is being read in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loading {
+    No,
+    /// Most commands are refused.
+    Alone,
+    /// The old one is served meanwhile.
+    Beside,
+}
+
+impl Loading {
+    fn now(server: &Server) -> Loading {
+        match () {
+            () if server.loading.load(Ordering::Relaxed) => Loading::Alone,
+            () if server.async_loading.load(Ordering::Relaxed) => Loading::Beside,
+            () => Loading::No,
+        }
+    }
+}
+
 impl Batch {
     pub fn begin(server: &Server) -> Batch {
         let now_ms = clock::now_ms();
@@ -58,7 +78,7 @@ impl Batch {
             routing: server.cluster.as_ref().map(|cluster| cluster.routing()),
             role_is_replica: server.replication.is_replica(),
             master_link_down: server.replication.is_link_down(),
-            loading: server.loading.load(Ordering::Relaxed),
+            loading: Loading::now(server),
             disk_failed: server.persistence.refuses_writes(&settings),
             logged: server.log.is_active(),
             writes_paused: server.are_writes_paused(),
@@ -606,6 +626,7 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     );
     multi.has_writes |= flags.contains(Flags::WRITE);
     multi.flags |= flags;
+    multi.common_flags &= flags;
     multi.queue.push((command, ArgVec::from(argv)));
 }
 

@@ -115,6 +115,8 @@ pub struct Multi {
     pub has_writes: bool,
     /// The flags of all queued commands together.
     pub flags: Flags,
+    /// The flags that every queued command has.
+    pub common_flags: Flags,
 }
 
 impl Default for Multi {
@@ -125,6 +127,7 @@ impl Default for Multi {
             needs_world: false,
             has_writes: false,
             flags: Flags::empty(),
+            common_flags: Flags::all(),
         }
     }
 }

@@ -220,7 +220,7 @@ fn log_lagging(server: &Server) {
             replica.port,
             lag(server, replica),
             (now_ms - replica.acked_ms) / 1000,
-            if replica.online { "online" } else { "wait_bgsave" },
+            replica.state_name(),
         ));
     }
     if !replicas.is_empty() {

@@ -14,8 +14,10 @@
 //! partial resyncs the moment it is promoted.
 
 pub mod failover;
+pub mod full_sync;
 mod link;
 mod master;
+mod transfer;
 
 pub use link::{MasterLink, run as run_link};
 pub use master::{Replica, label, serve_request};
@@ -56,6 +58,7 @@ pub struct Replication {
     /// The database that the master's stream is in, or was in when the link broke.
     pub stream_db: AtomicUsize,
     pub failover: failover::Failover,
+    pub full_syncs: full_sync::FullSyncs,
 }
 
 /// The names of the stream: what a replica must know to go on where it was.
@@ -100,6 +103,7 @@ impl Replication {
             ever_synced: AtomicBool::new(false),
             stream_db: AtomicUsize::new(0),
             failover: Default::default(),
+            full_syncs: Default::default(),
         }
     }
 
@@ -200,6 +204,7 @@ impl Replication {
         }
         self.has_replicas.store(!replicas.is_empty(), Ordering::Relaxed);
         drop(replicas);
+        self.full_syncs.forget(client);
         self.count_good(server, clock::now_ms());
     }
 
@@ -249,7 +254,8 @@ impl Replication {
         self.role_changed(server);
         self.target_changed.notify_all();
         let link = target.link.take();
-        self.kill(server, link.into_iter().chain(self.replica_ids()));
+        // Our replicas stay: they may have what comes next as well. If not, they are told to come back then.
+        self.kill(server, link.into_iter());
     }
 
     /// Stops following: from now on this node's own writes make the stream.
