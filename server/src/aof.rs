@@ -58,6 +58,11 @@ struct Core {
     /// Read from the log, and not written yet.
     pending: Vec<u8>,
     synced: Instant,
+    /// `pending` ends with the end of a command; and so does what was written before it.
+    is_pending_whole: bool,
+    is_whole: bool,
+    /// The last time that was written down, in seconds.
+    noted_s: i64,
     /// Offset in the log of what was written, and of what is known to be on disk.
     written_offset: u64,
 }
@@ -84,8 +89,12 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| format!("{error}"))?;
     let started = clock::monotonic();
+    let mut place = None;
     for file in &found.files {
-        load_file(server, &settings, &storage, &names, file, None)?;
+        place = load_file(server, &settings, &storage, &names, file, None)?;
+    }
+    if let Some(place) = place {
+        server.replication.resume(server, &place.replid, place.offset, place.stream_db);
     }
     if !found.files.is_empty() {
         log::notice(&format!(
@@ -103,10 +112,9 @@ pub fn read_again(server: &Arc<Server>, world: &mut dyn AtRest) -> Result<(), St
     let names = names(&settings);
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| error.to_string())?;
-    found
-        .files
-        .iter()
-        .try_for_each(|file| load_file(server, &settings, &storage, &names, file, Some(&mut *world)))
+    found.files.iter().try_for_each(|file| {
+        load_file(server, &settings, &storage, &names, file, Some(&mut *world)).map(|_| ())
+    })
 }
 
 /// Starts to write, after what was found has been read.
@@ -135,12 +143,56 @@ fn start_writing(server: &Arc<Server>, writer: AofWriter<Disk>) -> io::Result<()
     let end = server.log.end();
     let cursor = server.log.cursor_at(end).map_err(|_| io::Error::other("the log has moved"))?;
     let pending = select_of_stream(server);
-    let core = Core { writer, cursor, pending, synced: clock::monotonic(), written_offset: end };
+    let core = Core {
+        writer,
+        cursor,
+        pending,
+        synced: clock::monotonic(),
+        is_pending_whole: true,
+        is_whole: true,
+        noted_s: 0,
+        written_offset: end,
+    };
     server.persistence.set_durable_offset(end);
     *server.aof.core.lock() = Some(core);
     Ok(())
 }
 
+/// The place in a history that a dataset has. A server that ends in order writes it down as the last line of its AOF, as an
+/// annotation that others skip: anything behind it, and it is void.
+struct Place {
+    replid: String,
+    offset: u64,
+    stream_db: usize,
+}
+
+impl Place {
+    const NAME: &str = "#balas-repl:";
+
+    /// With the world at rest and the log written to its end.
+    fn now(server: &Server) -> Place {
+        let replication = &server.replication;
+        Place {
+            replid: replication.history().replid,
+            offset: server.log.end(),
+            stream_db: replication.stream_db.load(Ordering::Relaxed),
+        }
+    }
+
+    fn line(&self) -> String {
+        format!("{}{} {} {}\r\n", Self::NAME, self.replid, self.offset, self.stream_db)
+    }
+
+    fn parse(line: &[u8]) -> Option<Place> {
+        let text = std::str::from_utf8(line).ok()?.strip_prefix(Self::NAME)?;
+        let mut words = text.split_ascii_whitespace();
+        let (replid, offset, stream_db) = (words.next()?, words.next()?, words.next()?);
+        let replid = Some(replid.to_owned()).filter(|id| id.len() == 40)?;
+        Some(Place { replid, offset: offset.parse().ok()?, stream_db: stream_db.parse().ok()? })
+    }
+}
+
+/// Returns the place in a history that the file ends with.
 fn load_file(
     server: &Arc<Server>,
     settings: &Settings,
@@ -148,7 +200,7 @@ fn load_file(
     names: &AofNames,
     file: &PlannedFile,
     world: Option<&mut dyn AtRest>,
-) -> Result<(), String> {
+) -> Result<Option<Place>, String> {
     let path = names.path(&file.name);
     let mut source =
         storage.read(&path).map_err(|error| format!("Fatal error: can't open {path}: {error}"))?;
@@ -161,7 +213,8 @@ fn load_file(
     }
     log::notice("Reading RDB base file on AOF loading...");
     let mut reader = Reader::new(whole, read_options(server));
-    let mut filler = Filler::new(server);
+    // What has expired since may have been changed in time by the commands that follow.
+    let mut filler = Filler::new(server).keeping_expired();
     persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
         format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name)
     })?;
@@ -191,16 +244,21 @@ fn replay(
     file: &PlannedFile,
     (source, offset): (impl Read, u64),
     mut world: Option<&mut dyn AtRest>,
-) -> Result<(), String> {
+) -> Result<Option<Place>, String> {
     let mut executor = Executor::new(server.clone(), 0);
     let mut session = Session::new(u64::MAX, String::new(), String::new(), clock::now_ms());
     session.flags = SessionFlags::LOADER | SessionFlags::AUTHENTICATED;
     let mut reader = AofReader::new(source, offset);
     let mut reply = Vec::new();
     let batch = Batch::begin(server);
+    let mut place = None;
     loop {
         let argv = match reader.next() {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(place),
+            Ok(Some(Record::Annotation(line))) => {
+                place = Place::parse(line);
+                continue;
+            }
             Ok(Some(Record::Command(command))) => command.iter().collect::<ArgVec>(),
             Ok(Some(_)) => continue,
             Err(AofError::Truncated { valid_up_to }) if file.is_last && settings.aof_load_truncated => {
@@ -211,6 +269,7 @@ fn replay(
                 ));
                 return storage
                     .truncate(path, valid_up_to)
+                    .map(|()| None)
                     .map_err(|error| format!("Can't truncate {path}: {error}"));
             }
             Err(AofError::Truncated { valid_up_to }) => {
@@ -229,6 +288,7 @@ fn replay(
                 ));
             }
         };
+        place = None;
         let argv = argv.as_argv();
         reply.clear();
         // Spelled out, because only a bare reference is shortened to the lifetime of the call.
@@ -298,6 +358,15 @@ impl Aof {
         self.core.lock().is_some()
     }
 
+    /// As [`Aof::finish`], when nothing will be written any more: the next start knows where it goes on.
+    pub fn finish_for_good(&self, server: &Server) -> io::Result<()> {
+        if let Some(core) = &mut *self.core.lock() {
+            core.drain(server)?;
+            core.writer.write(Place::now(server).line().as_bytes())?;
+        }
+        self.finish(server)
+    }
+
     /// Writes and syncs all there is. The world must be at rest.
     pub fn finish(&self, server: &Server) -> io::Result<()> {
         match &mut *self.core.lock() {
@@ -348,16 +417,29 @@ impl Core {
     fn write_some(&mut self, server: &Server) -> io::Result<usize> {
         if self.pending.is_empty() {
             let moved = server.log.read_durable(&self.cursor, CHUNK_BYTES, &mut self.pending);
-            moved.map_err(|_| io::Error::other("the log was cut before it was written"))?;
+            let moved = moved.map_err(|_| io::Error::other("the log was cut before it was written"))?;
+            self.is_pending_whole = moved < CHUNK_BYTES;
         }
         let len = self.pending.len();
         if len > 0 {
+            self.note_time(server)?;
             self.writer.write(&self.pending)?;
             self.pending.clear();
+            self.is_whole = self.is_pending_whole;
             server.aof.current_bytes.fetch_add(len as u64, Ordering::Relaxed);
         }
         self.written_offset = self.cursor.get();
         Ok(len)
+    }
+
+    /// Writes down what time it is, if that is wanted: once a second, between commands.
+    fn note_time(&mut self, server: &Server) -> io::Result<()> {
+        let now_s = clock::now_ms() / 1000;
+        if self.is_whole && self.noted_s != now_s && server.config.settings().aof_timestamp_enabled {
+            self.noted_s = now_s;
+            self.writer.write(format!("#TS:{now_s}\r\n").as_bytes())?;
+        }
+        Ok(())
     }
 
     fn drain(&mut self, server: &Server) -> io::Result<()> {
@@ -378,6 +460,11 @@ pub enum Rewrite {
 
 /// Starts a rewrite unless one is under way.
 pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
+    ask_for_rewrite(server, false)
+}
+
+/// As [`start_rewrite`]; `later` when the world will not rest before the caller has done something else.
+pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
     let number = server.aof.rewrites_begun.fetch_add(1, Ordering::Relaxed) + 1;
     if server.aof.rewriting.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_err() {
         return Rewrite::UnderWay;
@@ -385,7 +472,7 @@ pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
     // One that is not wanted any more ends at once.
     let is_ending = server.aof.running.load(Ordering::Acquire) != 0;
     let is_busy = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
-    let scheduled = is_busy && !is_ending;
+    let scheduled = later || is_busy && !is_ending;
     server.aof.scheduled.store(scheduled, Ordering::Relaxed);
     server.snapshots.submit(Job::Other(Box::new(move |server| {
         if server.aof.rewriting.load(Ordering::Acquire) != number {
@@ -476,7 +563,12 @@ pub fn switch(server: &Arc<Server>, on: bool) {
     // Until the rewrite is done, what is on disk is not what would be read.
     server.aof.waits_for_base.store(on && !server.aof.is_open(), Ordering::Relaxed);
     if on {
-        start_rewrite(server);
+        if start_rewrite(server) == Rewrite::Scheduled {
+            log::notice(
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
+                 start when possible.",
+            );
+        }
     } else if let Some(mut core) = server.aof.core.lock().take() {
         if server.aof.is_rewriting() {
             log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));

@@ -84,7 +84,7 @@ fn line(cx: &Cx<'_>, command: &Command, argv: Argv<'_>) -> Vec<u8> {
 }
 
 /// In double quotes, what is not printed plainly escaped.
-fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
+pub fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for &byte in text {
         match byte {

@@ -59,12 +59,18 @@ pub struct Snapshots {
     save_cancelled: AtomicBool,
     /// A job is being done.
     busy: AtomicBool,
+    taken: AtomicU64,
 }
 
 impl Snapshots {
     /// Whether a job that is submitted now has to wait.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// How many have been begun.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
@@ -312,6 +318,7 @@ pub fn take<W: Write, T>(
         let collector = Collector::new(version, settings.rdb_compression);
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
+        server.snapshots.taken.fetch_add(1, Ordering::Relaxed);
         (collector, version, id, begun, StreamPlace::now(server), server.scripts.libraries.current())
     };
     let result = (|| {
@@ -543,6 +550,11 @@ impl<'s> Filler<'s> {
             repl_offset: None,
             stream_db: 0,
         }
+    }
+
+    /// Keys whose time has come are taken in: somebody else will remove them.
+    pub fn keeping_expired(self) -> Filler<'s> {
+        Filler { drops_expired: false, ..self }
     }
 }
 

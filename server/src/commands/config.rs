@@ -105,6 +105,11 @@ fn apply(cx: &mut Cx<'_>, old: &Values, new: Values) -> Done {
     config.replace(new);
     let after = config.settings_shared();
     let Err((name, reason)) = cx.server.config_changed(&before, &after) else {
+        if cx.in_transaction && after.appendonly && !before.appendonly {
+            crate::log::notice(
+                "AOF was enabled within a transaction. An AOF background was scheduled to start when that is over.",
+            );
+        }
         if before.requirepass != after.requirepass {
             cx.server.acl.require_password(&after.requirepass);
             crate::acl::apply_to_sessions(cx);

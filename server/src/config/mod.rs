@@ -116,6 +116,17 @@ impl Config {
         self.values.lock().clone()
     }
 
+    /// Notes whom this node follows now, for CONFIG GET and CONFIG REWRITE. The world is at rest.
+    pub fn note_master(&self, master: Option<(&str, u16)>) {
+        let text = master.map_or_else(String::new, |(host, port)| format!("{host} {port}"));
+        let mut values = self.values();
+        let row = row_of("replicaof").expect("in the table");
+        // A host that is no word of the file's cannot be kept there.
+        if values.set(row, &[text]).is_ok() {
+            self.replace(values);
+        }
+    }
+
     /// Puts `values` in force.
     pub fn replace(&self, values: Values) {
         let settings = Arc::new(Settings::project(&values));

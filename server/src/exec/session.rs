@@ -76,6 +76,8 @@ pub struct Session {
     pub last_write_offset: u64,
     /// What the client has said about itself as a replica.
     pub replica: Option<Box<ReplicaHandshake>>,
+    /// The next script is debugged.
+    pub debugger: Option<Box<crate::script::debugger::Debugger>>,
     /// What the last command asked for that concerns the connection itself.
     pub request: Option<Box<Request>>,
 }
@@ -89,6 +91,8 @@ pub enum Request {
     FullSync { framed: bool, announced: bool },
     /// REPLCONF ACK of a replica.
     Ack { offset: u64, on_disk: Option<u64> },
+    /// SCRIPT DEBUG SYNC: scripts are debugged from here on.
+    Debug,
     /// Our master wants to know how far we are: for once it gets a reply.
     AckMaster,
 }
@@ -158,6 +162,7 @@ impl Session {
             blocked: None,
             last_write_offset: 0,
             replica: None,
+            debugger: None,
             request: None,
         }
     }

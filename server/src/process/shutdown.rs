@@ -73,6 +73,12 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// The process is to end, or about to.
+    pub fn is_asked(&self) -> bool {
+        let state = self.state.lock();
+        state.asked.is_some() || state.under_way
+    }
+
     /// Asks for the end. Returns whether it had been asked for before.
     pub fn ask(&self, how: How, client: Option<u64>) -> bool {
         let mut state = self.state.lock();

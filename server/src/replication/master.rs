@@ -44,6 +44,8 @@ pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
             // Whoever waits for acknowledgements may be on any thread.
             server.post_all(|| Mail::LogMoved);
         }
+        // Not about replication.
+        Request::Debug => {}
         Request::AckMaster => {
             if let Some(master) = &mut conn.master {
                 master.want_reply();

@@ -146,10 +146,11 @@ impl Replication {
     /// Goes on with the history that the dataset belongs to, at the offset where it was saved. A master's new writes
     /// are its own: they get a new name, and the old one stays good up to here.
     pub fn resume(&self, server: &Server, replid: &str, offset: u64, stream_db: usize) {
-        let settings = server.settings();
+        let was_replica = server.settings().replicaof.is_some()
+            || server.cluster.as_ref().is_some_and(|cluster| cluster.view(|machine| !machine.is_master()));
         {
             let mut history = self.history.lock();
-            if settings.replicaof.is_some() {
+            if was_replica {
                 history.replid = replid.to_owned();
             } else {
                 history.replid2 = replid.to_owned();
@@ -252,6 +253,9 @@ impl Replication {
         self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
         log::set_role(log::Role::Replica);
         self.role_changed(server);
+        if server.cluster.is_none() {
+            server.config.note_master(Some((host, port)));
+        }
         self.target_changed.notify_all();
         let link = target.link.take();
         // Our replicas stay: they may have what comes next as well. If not, they are told to come back then.
@@ -277,6 +281,9 @@ impl Replication {
         self.link_up.store(false, Ordering::Relaxed);
         log::set_role(log::Role::Master);
         self.role_changed(server);
+        if server.cluster.is_none() {
+            server.config.note_master(None);
+        }
         self.shift_history(server);
         server.log.forget_db();
         self.target_changed.notify_all();
