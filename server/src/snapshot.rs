@@ -4,29 +4,31 @@
 //! on; both put encoded entries into one queue, from which the helper writes them out. The result is the
 //! dataset at the write log's offset at the beginning.
 
+mod load;
+mod progress;
+
+pub use load::{Filler, Loaded, Staged, load_file, load_staged, read_into_dataset, read_options};
+pub use progress::Progress;
+
 use crate::clock;
 use crate::config::Settings;
 use crate::gate::World;
 use crate::log;
-use crate::script::libraries::LibrarySet;
 use crate::server::Server;
 use keyspace::table::Item;
-use keyspace::types::Limits;
-use keyspace::{Entry, Keyspace, Object, SlotSaver, ValueRef};
+use keyspace::{Entry, Object, SlotSaver, ValueRef};
 use parking_lot::Mutex;
-use persistence::rdb::{
-    EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo,
-    SavedBy, Sink, Writer,
-};
+use persistence::rdb::{EncodeOptions, Encoder, RdbVersion, ReplicationInfo, SavedBy, Writer};
 use protocol::Slot;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// A collection of more elements is encoded outside its slot's lock.
@@ -60,6 +62,7 @@ pub struct Snapshots {
     /// A job is being done.
     busy: AtomicBool,
     taken: AtomicU64,
+    pub progress: Arc<Progress>,
 }
 
 impl Snapshots {
@@ -108,8 +111,9 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
 /// Entries on their way into a snapshot.
 struct Collector {
     encoder: Encoder,
-    /// How many entries have come.
-    entries: AtomicU64,
+    progress: Arc<Progress>,
+    /// Who walks: what others save, they save because they are about to change it.
+    walker: ThreadId,
     queue: Mutex<VecDeque<Chunk>>,
 }
 
@@ -129,9 +133,16 @@ enum Chunk {
 }
 
 impl Collector {
-    fn new(version: RdbVersion, compress: bool) -> Arc<Collector> {
+    fn new(server: &Server, version: RdbVersion, compress: bool) -> Arc<Collector> {
         let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
-        Arc::new(Collector { encoder, entries: AtomicU64::new(0), queue: Mutex::default() })
+        let progress = server.snapshots.progress.clone();
+        progress.begin(server.keyspace.len() as u64);
+        Arc::new(Collector {
+            encoder,
+            progress,
+            walker: std::thread::current().id(),
+            queue: Mutex::default(),
+        })
     }
 
     /// Writes out what has been collected so far. `pace` is called between chunks.
@@ -166,7 +177,7 @@ impl SlotSaver for Collector {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
         for entry in entries {
-            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.progress.keys_processed.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
                 Some(object) => large.push(Chunk::Large {
                     db,
@@ -177,6 +188,9 @@ impl SlotSaver for Collector {
                 }),
                 None => self.encoder.entry(&mut bytes, entry),
             }
+        }
+        if std::thread::current().id() != self.walker {
+            self.progress.copied_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         let mut queue = self.queue.lock();
         if !bytes.is_empty() {
@@ -254,7 +268,7 @@ impl Drag {
     fn wait(&mut self, server: &Server, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
         let setting = || server.config.settings().rdb_key_save_delay_micros;
         let delay_micros = setting();
-        let saved = collector.entries.load(Ordering::Relaxed);
+        let saved = collector.progress.keys_processed.load(Ordering::Relaxed);
         let new = saved - std::mem::replace(&mut self.saved, saved);
         let micros = match delay_micros {
             0 => 0,
@@ -315,7 +329,7 @@ pub fn take<W: Write, T>(
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
         let version = version_for(server, shape.version);
-        let collector = Collector::new(version, settings.rdb_compression);
+        let collector = Collector::new(server, version, settings.rdb_compression);
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
         server.snapshots.taken.fetch_add(1, Ordering::Relaxed);
@@ -353,6 +367,7 @@ pub fn take<W: Write, T>(
         }
     })();
     server.keyspace.end_snapshot(id);
+    server.snapshots.progress.end(shape.purpose == Purpose::AofBase);
     result.map(|out| (out, begun))
 }
 
@@ -400,7 +415,7 @@ const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump 
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let settings = server.settings();
     let version = version_for(server, ON_DISK.version);
-    let collector = Collector::new(version, settings.rdb_compression);
+    let collector = Collector::new(server, version, settings.rdb_compression);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
     server.snapshots.cancel_save();
@@ -420,6 +435,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         }
         writer.finish().map(|_| ())
     });
+    server.snapshots.progress.end(false);
     note_save(server, &result, changes);
     result
 }
@@ -508,217 +524,4 @@ pub fn keep_dump(written: &Path, settings: &Settings) -> io::Result<()> {
 pub fn flush(server: &Server) {
     let taken: Vec<_> = server.keyspace.dbs().iter().flat_map(|db| db.take_all()).collect();
     std::thread::spawn(move || drop(taken));
-}
-
-/// Puts entries of a file into the keyspace.
-pub struct Filler<'s> {
-    server: &'s Server,
-    keyspace: &'s Keyspace,
-    /// Where libraries go that are not to be in force yet.
-    libraries: Option<LibrarySet>,
-    db: usize,
-    now_ms: i64,
-    /// A master forgets what has expired; a replica waits to be told.
-    drops_expired: bool,
-    /// What to do with a key that is there already: replace it, or fail.
-    replaces: bool,
-    pub expired: u64,
-    entries: u64,
-    /// Those keys, where somebody has to be told of them.
-    expired_keys: Option<Vec<(usize, Vec<u8>)>>,
-    /// What the file says of the history it belongs to.
-    pub repl_id: Option<String>,
-    pub repl_offset: Option<u64>,
-    /// The database of what comes after it in the stream.
-    pub stream_db: usize,
-}
-
-impl<'s> Filler<'s> {
-    pub fn new(server: &'s Server) -> Filler<'s> {
-        Filler {
-            server,
-            keyspace: &server.keyspace,
-            libraries: None,
-            db: 0,
-            now_ms: clock::now_ms(),
-            drops_expired: !server.replication.is_replica(),
-            replaces: true,
-            expired: 0,
-            entries: 0,
-            expired_keys: None,
-            repl_id: None,
-            repl_offset: None,
-            stream_db: 0,
-        }
-    }
-
-    /// Keys whose time has come are taken in: somebody else will remove them.
-    pub fn keeping_expired(self) -> Filler<'s> {
-        Filler { drops_expired: false, ..self }
-    }
-}
-
-impl Sink for Filler<'_> {
-    type Error = String;
-
-    fn entry(&mut self, entry: LoadedEntry) -> Result<(), String> {
-        if self.drops_expired && entry.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
-            self.expired += 1;
-            self.expired_keys.iter_mut().for_each(|keys| keys.push((self.db, entry.key.to_vec())));
-            return Ok(());
-        }
-        let db = self.keyspace.db(self.db).ok_or("database out of range")?;
-        let mut slot = db.lock_write(Slot::of(&entry.key));
-        if !self.replaces && slot.get(&entry.key).is_some() {
-            return Err(format!(
-                "Duplicated key '{}' found in RDB file",
-                String::from_utf8_lossy(&entry.key)
-            ));
-        }
-        let mut made = entry.value.into_entry(&entry.key, entry.expire_at_ms);
-        made.set_access(keyspace::access::lru(self.now_ms));
-        slot.insert_entry(made);
-        drop(slot);
-        self.entries += 1;
-        let micros = match self.server.config.settings().key_load_delay_micros {
-            0 => return Ok(()),
-            delay if delay > 0 => delay as u64,
-            every => u64::from(self.entries.is_multiple_of(every.unsigned_abs())),
-        };
-        std::thread::sleep(Duration::from_micros(micros));
-        Ok(())
-    }
-
-    fn empty_key(&mut self, key: &[u8]) {
-        log::warning(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
-    }
-
-    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
-        let scripts = &self.server.scripts;
-        if let Some(set) = &mut self.libraries {
-            let loaded = scripts.load_library(set, &code, self.replaces, None);
-            return loaded.map(|_| ()).map_err(|text| String::from_utf8_lossy(&text).into_owned());
-        }
-        let mut set = LibrarySet::clone(&scripts.libraries.current());
-        let loaded = scripts.load_library(&mut set, &code, self.replaces, None);
-        loaded.map_err(|text| String::from_utf8_lossy(&text).into_owned())?;
-        scripts.libraries.replace(set);
-        Ok(())
-    }
-
-    fn select_db(&mut self, db: u64) -> Result<(), String> {
-        self.db = usize::try_from(db).ok().filter(|&db| self.server.keyspace.db(db).is_some()).ok_or_else(|| {
-            format!("FATAL: Data file was created with a Redis server configured to handle more than {db} databases.")
-        })?;
-        Ok(())
-    }
-
-    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), String> {
-        let text = String::from_utf8_lossy(value).into_owned();
-        match name {
-            b"repl-id" => self.repl_id = Some(text),
-            b"repl-offset" => self.repl_offset = text.parse().ok(),
-            b"repl-stream-db" => {
-                let db = text.parse().ok().filter(|&db| self.server.keyspace.db(db).is_some());
-                self.stream_db = db.unwrap_or(0);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn progress(&mut self, offset: u64) -> Result<(), String> {
-        self.server.persistence.loading.loaded_bytes.store(offset, Ordering::Relaxed);
-        Ok(())
-    }
-}
-
-/// How a file is to be read here.
-pub fn read_options(server: &Server) -> ReadOptions {
-    let settings = server.settings();
-    let limits: Limits = settings.limits;
-    let unverified = server.switches.skip_checksums.load(Ordering::Relaxed);
-    ReadOptions { limits, verify_checksum: settings.rdb_checksum && !unverified, ..ReadOptions::default() }
-}
-
-/// Reads an RDB file into the dataset as it is; a key that is there already is replaced or an error.
-pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result<(), String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut reader = Reader::new(file, read_options(server));
-    let mut filler = Filler { replaces, ..Filler::new(server) };
-    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    note_load(&filler, &report);
-    Ok(())
-}
-
-fn note_load(filler: &Filler<'_>, report: &LoadReport) {
-    let keys = report.keys - filler.expired;
-    let persistence = &filler.server.persistence;
-    persistence.loaded_keys.store(keys, Ordering::Relaxed);
-    persistence.loaded_expired.store(filler.expired, Ordering::Relaxed);
-    log::notice(&format!(
-        "Done loading RDB, keys loaded: {keys}, keys expired: {}, empty keys skipped: {}.",
-        filler.expired, report.empty_keys_skipped
-    ));
-}
-
-/// Replaces the dataset by that of an RDB file. The server must be loading.
-pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
-    flush(server);
-    server.scripts.libraries.replace(LibrarySet::default());
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let len = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut reader = Reader::new(file, read_options(server));
-    let expired_keys = server.settings().replicaof.is_none().then(Vec::new);
-    let mut filler = Filler { expired_keys, ..Filler::new(server) };
-    server.persistence.loading.begin(clock::now_ms(), len);
-    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    note_load(&filler, &report);
-    Ok(Loaded::from_filler(&mut filler))
-}
-
-/// A dataset that is not in force yet.
-pub struct Staged {
-    pub keyspace: Keyspace,
-    pub libraries: LibrarySet,
-}
-
-/// Reads an RDB file into a dataset of its own. Returns what was read behind it, too.
-pub fn load_staged(server: &Server, source: impl Read) -> Result<(Staged, Loaded, Vec<u8>), String> {
-    let keyspace = Keyspace::new(server.settings().databases);
-    let libraries = Some(LibrarySet::default());
-    let mut reader = Reader::new(source, read_options(server));
-    let mut filler = Filler { keyspace: &keyspace, libraries, drops_expired: false, ..Filler::new(server) };
-    server.persistence.loading.begin(clock::now_ms(), 0);
-    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
-        log::warning(&format!("Internal error in RDB reading offset {}, -> {error}", reader.offset()));
-        error.to_string()
-    })?;
-    note_load(&filler, &report);
-    let loaded = Loaded::from_filler(&mut filler);
-    let libraries = filler.libraries.take().unwrap_or_default();
-    let (leftover, _) = reader.into_parts();
-    Ok((Staged { keyspace, libraries }, loaded, leftover))
-}
-
-/// What an RDB file says besides its entries.
-pub struct Loaded {
-    /// The database of what comes after it in the stream.
-    pub stream_db: usize,
-    /// The history it belongs to, and where in it.
-    pub repl_id: Option<String>,
-    pub repl_offset: Option<u64>,
-    /// Keys that were left out because their time had come, by database.
-    pub expired: Vec<(usize, Vec<u8>)>,
-}
-
-impl Loaded {
-    fn from_filler(filler: &mut Filler<'_>) -> Loaded {
-        Loaded {
-            stream_db: filler.stream_db,
-            repl_id: filler.repl_id.take(),
-            repl_offset: filler.repl_offset,
-            expired: filler.expired_keys.take().unwrap_or_default(),
-        }
-    }
 }

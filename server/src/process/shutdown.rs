@@ -254,6 +254,8 @@ fn finish(server: &Server) {
         log::notice("Removing the unix socket file.");
         let _ = std::fs::remove_file(socket);
     }
+    // Before clients learn that we are gone.
+    server.listeners.get().into_iter().for_each(|listeners| listeners.close());
     log::warning("Redis is now ready to exit, bye bye...");
 }
 
