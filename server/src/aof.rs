@@ -36,7 +36,11 @@ const RETRY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Aof {
     core: Mutex<Option<Core>>,
-    pub rewriting: AtomicBool,
+    /// The number of the rewrite that is wanted; 0 for none.
+    rewriting: AtomicU64,
+    rewrites_begun: AtomicU64,
+    /// The number of the rewrite that is being made, wanted or not.
+    running: AtomicU64,
     /// The rewrite asked for has not begun: another snapshot is being taken.
     scheduled: AtomicBool,
     /// It has increments only, until the rewrite under way gives it its first base.
@@ -54,6 +58,11 @@ struct Core {
     /// Read from the log, and not written yet.
     pending: Vec<u8>,
     synced: Instant,
+    /// `pending` ends with the end of a command; and so does what was written before it.
+    is_pending_whole: bool,
+    is_whole: bool,
+    /// The last time that was written down, in seconds.
+    noted_s: i64,
     /// Offset in the log of what was written, and of what is known to be on disk.
     written_offset: u64,
 }
@@ -80,8 +89,12 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| format!("{error}"))?;
     let started = clock::monotonic();
+    let mut place = None;
     for file in &found.files {
-        load_file(server, &settings, &storage, &names, file, None)?;
+        place = load_file(server, &settings, &storage, &names, file, None)?;
+    }
+    if let Some(place) = place {
+        server.replication.resume(server, &place.replid, place.offset, place.stream_db);
     }
     if !found.files.is_empty() {
         log::notice(&format!(
@@ -99,10 +112,9 @@ pub fn read_again(server: &Arc<Server>, world: &mut dyn AtRest) -> Result<(), St
     let names = names(&settings);
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| error.to_string())?;
-    found
-        .files
-        .iter()
-        .try_for_each(|file| load_file(server, &settings, &storage, &names, file, Some(&mut *world)))
+    found.files.iter().try_for_each(|file| {
+        load_file(server, &settings, &storage, &names, file, Some(&mut *world)).map(|_| ())
+    })
 }
 
 /// Starts to write, after what was found has been read.
@@ -131,12 +143,56 @@ fn start_writing(server: &Arc<Server>, writer: AofWriter<Disk>) -> io::Result<()
     let end = server.log.end();
     let cursor = server.log.cursor_at(end).map_err(|_| io::Error::other("the log has moved"))?;
     let pending = select_of_stream(server);
-    let core = Core { writer, cursor, pending, synced: clock::monotonic(), written_offset: end };
+    let core = Core {
+        writer,
+        cursor,
+        pending,
+        synced: clock::monotonic(),
+        is_pending_whole: true,
+        is_whole: true,
+        noted_s: 0,
+        written_offset: end,
+    };
     server.persistence.set_durable_offset(end);
     *server.aof.core.lock() = Some(core);
     Ok(())
 }
 
+/// The place in a history that a dataset has. A server that ends in order writes it down as the last line of its AOF, as an
+/// annotation that others skip: anything behind it, and it is void.
+struct Place {
+    replid: String,
+    offset: u64,
+    stream_db: usize,
+}
+
+impl Place {
+    const NAME: &str = "#balas-repl:";
+
+    /// With the world at rest and the log written to its end.
+    fn now(server: &Server) -> Place {
+        let replication = &server.replication;
+        Place {
+            replid: replication.history().replid,
+            offset: server.log.end(),
+            stream_db: replication.stream_db.load(Ordering::Relaxed),
+        }
+    }
+
+    fn line(&self) -> String {
+        format!("{}{} {} {}\r\n", Self::NAME, self.replid, self.offset, self.stream_db)
+    }
+
+    fn parse(line: &[u8]) -> Option<Place> {
+        let text = std::str::from_utf8(line).ok()?.strip_prefix(Self::NAME)?;
+        let mut words = text.split_ascii_whitespace();
+        let (replid, offset, stream_db) = (words.next()?, words.next()?, words.next()?);
+        let replid = Some(replid.to_owned()).filter(|id| id.len() == 40)?;
+        Some(Place { replid, offset: offset.parse().ok()?, stream_db: stream_db.parse().ok()? })
+    }
+}
+
+/// Returns the place in a history that the file ends with.
 fn load_file(
     server: &Arc<Server>,
     settings: &Settings,
@@ -144,7 +200,7 @@ fn load_file(
     names: &AofNames,
     file: &PlannedFile,
     world: Option<&mut dyn AtRest>,
-) -> Result<(), String> {
+) -> Result<Option<Place>, String> {
     let path = names.path(&file.name);
     let mut source =
         storage.read(&path).map_err(|error| format!("Fatal error: can't open {path}: {error}"))?;
@@ -157,7 +213,8 @@ fn load_file(
     }
     log::notice("Reading RDB base file on AOF loading...");
     let mut reader = Reader::new(whole, read_options(server));
-    let mut filler = Filler::new(server);
+    // What has expired since may have been changed in time by the commands that follow.
+    let mut filler = Filler::new(server).keeping_expired();
     persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
         format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name)
     })?;
@@ -187,16 +244,21 @@ fn replay(
     file: &PlannedFile,
     (source, offset): (impl Read, u64),
     mut world: Option<&mut dyn AtRest>,
-) -> Result<(), String> {
+) -> Result<Option<Place>, String> {
     let mut executor = Executor::new(server.clone(), 0);
     let mut session = Session::new(u64::MAX, String::new(), String::new(), clock::now_ms());
     session.flags = SessionFlags::LOADER | SessionFlags::AUTHENTICATED;
     let mut reader = AofReader::new(source, offset);
     let mut reply = Vec::new();
     let batch = Batch::begin(server);
+    let mut place = None;
     loop {
         let argv = match reader.next() {
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(place),
+            Ok(Some(Record::Annotation(line))) => {
+                place = Place::parse(line);
+                continue;
+            }
             Ok(Some(Record::Command(command))) => command.iter().collect::<ArgVec>(),
             Ok(Some(_)) => continue,
             Err(AofError::Truncated { valid_up_to }) if file.is_last && settings.aof_load_truncated => {
@@ -207,6 +269,7 @@ fn replay(
                 ));
                 return storage
                     .truncate(path, valid_up_to)
+                    .map(|()| None)
                     .map_err(|error| format!("Can't truncate {path}: {error}"));
             }
             Err(AofError::Truncated { valid_up_to }) => {
@@ -225,6 +288,7 @@ fn replay(
                 ));
             }
         };
+        place = None;
         let argv = argv.as_argv();
         reply.clear();
         // Spelled out, because only a bare reference is shortened to the lifetime of the call.
@@ -277,7 +341,7 @@ impl Aof {
     }
 
     pub fn is_rewriting(&self) -> bool {
-        self.rewriting.load(Ordering::Relaxed) && !self.is_scheduled()
+        self.rewriting.load(Ordering::Relaxed) != 0 && !self.is_scheduled()
     }
 
     pub fn is_scheduled(&self) -> bool {
@@ -292,6 +356,15 @@ impl Aof {
 
     pub fn is_open(&self) -> bool {
         self.core.lock().is_some()
+    }
+
+    /// As [`Aof::finish`], when nothing will be written any more: the next start knows where it goes on.
+    pub fn finish_for_good(&self, server: &Server) -> io::Result<()> {
+        if let Some(core) = &mut *self.core.lock() {
+            core.drain(server)?;
+            core.writer.write(Place::now(server).line().as_bytes())?;
+        }
+        self.finish(server)
     }
 
     /// Writes and syncs all there is. The world must be at rest.
@@ -344,16 +417,29 @@ impl Core {
     fn write_some(&mut self, server: &Server) -> io::Result<usize> {
         if self.pending.is_empty() {
             let moved = server.log.read_durable(&self.cursor, CHUNK_BYTES, &mut self.pending);
-            moved.map_err(|_| io::Error::other("the log was cut before it was written"))?;
+            let moved = moved.map_err(|_| io::Error::other("the log was cut before it was written"))?;
+            self.is_pending_whole = moved < CHUNK_BYTES;
         }
         let len = self.pending.len();
         if len > 0 {
+            self.note_time(server)?;
             self.writer.write(&self.pending)?;
             self.pending.clear();
+            self.is_whole = self.is_pending_whole;
             server.aof.current_bytes.fetch_add(len as u64, Ordering::Relaxed);
         }
         self.written_offset = self.cursor.get();
         Ok(len)
+    }
+
+    /// Writes down what time it is, if that is wanted: once a second, between commands.
+    fn note_time(&mut self, server: &Server) -> io::Result<()> {
+        let now_s = clock::now_ms() / 1000;
+        if self.is_whole && self.noted_s != now_s && server.config.settings().aof_timestamp_enabled {
+            self.noted_s = now_s;
+            self.writer.write(format!("#TS:{now_s}\r\n").as_bytes())?;
+        }
+        Ok(())
     }
 
     fn drain(&mut self, server: &Server) -> io::Result<()> {
@@ -374,15 +460,29 @@ pub enum Rewrite {
 
 /// Starts a rewrite unless one is under way.
 pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
-    if server.aof.rewriting.swap(true, Ordering::AcqRel) {
+    ask_for_rewrite(server, false)
+}
+
+/// As [`start_rewrite`]; `later` when the world will not rest before the caller has done something else.
+pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
+    let number = server.aof.rewrites_begun.fetch_add(1, Ordering::Relaxed) + 1;
+    if server.aof.rewriting.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_err() {
         return Rewrite::UnderWay;
     }
-    let scheduled = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    // One that is not wanted any more ends at once.
+    let is_ending = server.aof.running.load(Ordering::Acquire) != 0;
+    let is_busy = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    let scheduled = later || is_busy && !is_ending;
     server.aof.scheduled.store(scheduled, Ordering::Relaxed);
-    server.snapshots.submit(Job::Other(Box::new(|server| {
+    server.snapshots.submit(Job::Other(Box::new(move |server| {
+        if server.aof.rewriting.load(Ordering::Acquire) != number {
+            return;
+        }
         server.aof.scheduled.store(false, Ordering::Relaxed);
         log::notice("Background append only file rewriting started");
+        server.aof.running.store(number, Ordering::Release);
         let result = rewrite(server);
+        server.aof.running.store(0, Ordering::Release);
         server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
         match result {
             Ok(()) => {
@@ -391,7 +491,8 @@ pub fn start_rewrite(server: &Arc<Server>) -> Rewrite {
             }
             Err(error) => log::warning(&format!("Background AOF rewrite failed: {error}")),
         }
-        server.aof.rewriting.store(false, Ordering::Release);
+        // If it was ended meanwhile, another one may have been asked for.
+        let _ = server.aof.rewriting.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire);
     })));
     if scheduled { Rewrite::Scheduled } else { Rewrite::Started }
 }
@@ -459,13 +560,21 @@ fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
 
 /// `appendonly` was switched while the server runs.
 pub fn switch(server: &Arc<Server>, on: bool) {
+    // Until the rewrite is done, what is on disk is not what would be read.
+    server.aof.waits_for_base.store(on && !server.aof.is_open(), Ordering::Relaxed);
     if on {
-        start_rewrite(server);
+        if start_rewrite(server) == Rewrite::Scheduled {
+            log::notice(
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
+                 start when possible.",
+            );
+        }
     } else if let Some(mut core) = server.aof.core.lock().take() {
-        server.aof.waits_for_base.store(false, Ordering::Relaxed);
         if server.aof.is_rewriting() {
             log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
         }
+        server.aof.rewriting.store(0, Ordering::Release);
+        server.aof.scheduled.store(false, Ordering::Relaxed);
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
     }
@@ -474,7 +583,7 @@ pub fn switch(server: &Arc<Server>, on: bool) {
 /// Rewrites when the file has grown by as much as the configuration says, or when there should be one and is
 /// not: what would have opened it failed, or a full sync came in between.
 pub fn cron(server: &Arc<Server>, settings: &Settings) {
-    let is_rewriting = server.aof.rewriting.load(Ordering::Acquire);
+    let is_rewriting = server.aof.rewriting.load(Ordering::Acquire) != 0;
     if settings.appendonly
         && !server.aof.is_open()
         && !is_rewriting

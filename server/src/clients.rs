@@ -175,6 +175,10 @@ pub fn doom(server: &Server, thread: usize, conn: &mut Conn) {
     // Nothing is to be popped or published for it any more.
     crate::blocking::forget(server, &mut conn.session);
     server.pubsub.forget(&mut conn.session);
+    // Nor does the log keep for it what is written from here on.
+    if let Some(feed) = &mut conn.feed {
+        feed.cursor = None;
+    }
     server.post(thread, Mail::Kill { client: conn.session.id });
 }
 

@@ -29,6 +29,7 @@ pub fn run(server: &Arc<Server>) {
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
         server.replication.failover.cron(server, now_ms);
+        server.replication.full_syncs.start_if_due(server, now_ms);
         if now_ms / 1000 != second {
             second = now_ms / 1000;
             server.post_all(|| Mail::Sweep);

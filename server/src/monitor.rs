@@ -1,6 +1,7 @@
 //! MONITOR: every command, as it is run, shown to those who ask.
 
 use crate::clock;
+use crate::exec::dispatch::Loading;
 use crate::exec::spec::Flags;
 use crate::exec::table::Command;
 use crate::exec::{Cx, Session, SessionFlags};
@@ -50,7 +51,7 @@ impl Monitors {
 pub fn show(cx: &Cx<'_>, command: &Command, argv: Argv<'_>) {
     let hidden = Flags::ADMIN | Flags::SKIP_MONITOR;
     let is_hidden = command.spec.flags.intersects(hidden) && !command.has(Flags::RUNS_SCRIPT);
-    if is_hidden || cx.is_retry || cx.batch.loading || cx.session.is(SessionFlags::LOADER) {
+    if is_hidden || cx.is_retry || cx.batch.loading == Loading::Alone || cx.session.is(SessionFlags::LOADER) {
         return;
     }
     let bytes: Arc<[u8]> = line(cx, command, argv).into();
@@ -83,7 +84,7 @@ fn line(cx: &Cx<'_>, command: &Command, argv: Argv<'_>) -> Vec<u8> {
 }
 
 /// In double quotes, what is not printed plainly escaped.
-fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
+pub fn append_quoted(out: &mut Vec<u8>, text: &[u8]) {
     out.push(b'"');
     for &byte in text {
         match byte {

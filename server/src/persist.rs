@@ -20,7 +20,25 @@ pub struct Persistence {
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
     pub saves: AtomicU64,
+    pub loading: LoadProgress,
     last_try_ms: AtomicI64,
+}
+
+/// How far the reading of a dataset is.
+#[derive(Default)]
+pub struct LoadProgress {
+    pub began_ms: AtomicI64,
+    /// 0 where that is not known.
+    pub total_bytes: AtomicU64,
+    pub loaded_bytes: AtomicU64,
+}
+
+impl LoadProgress {
+    pub fn begin(&self, now_ms: i64, total_bytes: u64) {
+        self.began_ms.store(now_ms, Ordering::Relaxed);
+        self.total_bytes.store(total_bytes, Ordering::Relaxed);
+        self.loaded_bytes.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Persistence {
@@ -35,6 +53,7 @@ impl Persistence {
             loaded_keys: AtomicU64::new(0),
             loaded_expired: AtomicU64::new(0),
             saves: AtomicU64::new(0),
+            loading: LoadProgress::default(),
             last_try_ms: AtomicI64::new(0),
         }
     }

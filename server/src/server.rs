@@ -4,11 +4,13 @@ use crate::cluster::Cluster;
 use crate::config::{AppendFsync, Config, Settings};
 use crate::evict::Eviction;
 use crate::exec::Batch;
+use crate::exec::session::Request;
 use crate::gate::Gate;
 use crate::net::{Conn, Listeners, Mail, Mailbox};
 use crate::persist::Persistence;
 use crate::pubsub::PubSub;
 use crate::replication::Replication;
+use crate::script::debugger::Debugger;
 use crate::slowlog::Slowlog;
 use crate::stats::Stats;
 use crate::switches::Switches;
@@ -43,6 +45,8 @@ pub struct Server {
     pub cluster: Option<Cluster>,
     /// A dataset is being read in: most commands are refused.
     pub loading: AtomicBool,
+    /// A dataset is being read in beside the one that is served.
+    pub async_loading: AtomicBool,
     pub shutdown: crate::process::Shutdown,
     /// 40 hex digits, new for each process.
     pub run_id: String,
@@ -90,6 +94,7 @@ impl Server {
             aof: Default::default(),
             cluster,
             loading: AtomicBool::new(true),
+            async_loading: AtomicBool::new(false),
             shutdown: Default::default(),
             run_id,
             started_ms: now_ms,
@@ -195,8 +200,10 @@ impl Server {
     /// Carries out what a command asked for that concerns its connection.
     #[inline]
     pub fn after_command(self: &Arc<Self>, conn: &mut Conn) {
-        if let Some(request) = conn.session.request.take() {
-            crate::replication::serve_request(self, conn, *request);
+        match conn.session.request.take() {
+            None => {}
+            Some(request) if matches!(*request, Request::Debug) => debug_scripts(conn),
+            Some(request) => crate::replication::serve_request(self, conn, *request),
         }
     }
 
@@ -211,7 +218,7 @@ impl Server {
             crate::log::warning("Writing initial AOF. Exit anyway.");
         }
         self.aof
-            .finish(self)
+            .finish_for_good(self)
             .map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
         let save = match how.saving {
             Saving::Yes => true,
@@ -285,8 +292,10 @@ impl Server {
         self.monitors.remove(&mut conn.session);
         self.client_memory.forget(conn.session.thread, conn);
         if conn.feed.take().is_some() {
-            self.log.trim();
+            // The helper that sends the snapshot has a handle on it too.
+            conn.socket.shutdown();
             self.replication.replica_gone(self, conn.session.id);
+            self.log.trim();
         }
         if conn.master.is_some() {
             self.replication.link_lost(conn.session.id, conn.session.db);
@@ -300,5 +309,14 @@ impl Server {
 
     pub fn settings(&self) -> Arc<Settings> {
         self.config.settings_shared()
+    }
+}
+
+/// SCRIPT DEBUG SYNC: the next script speaks to the client itself.
+#[cold]
+fn debug_scripts(conn: &mut Conn) {
+    match conn.socket.duplicate() {
+        Ok(socket) => conn.session.debugger = Some(Box::new(Debugger::new(socket))),
+        Err(error) => crate::log::warning(&format!("Can't hand a client's socket to the debugger: {error}")),
     }
 }

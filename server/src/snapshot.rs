@@ -4,20 +4,21 @@
 //! on; both put encoded entries into one queue, from which the helper writes them out. The result is the
 //! dataset at the write log's offset at the beginning.
 
+mod load;
+mod progress;
+
+pub use load::{Filler, Loaded, Staged, load_file, load_staged, read_into_dataset, read_options};
+pub use progress::Progress;
+
 use crate::clock;
+use crate::config::Settings;
 use crate::gate::World;
 use crate::log;
-use crate::net::{FeedState, Mail, Socket};
-use crate::script::libraries::LibrarySet;
 use crate::server::Server;
 use keyspace::table::Item;
-use keyspace::types::Limits;
 use keyspace::{Entry, Object, SlotSaver, ValueRef};
 use parking_lot::Mutex;
-use persistence::rdb::{
-    EncodeOptions, Encoder, LoadReport, LoadedEntry, RdbVersion, ReadOptions, Reader, ReplicationInfo,
-    SavedBy, Sink, Writer,
-};
+use persistence::rdb::{EncodeOptions, Encoder, RdbVersion, ReplicationInfo, SavedBy, Writer};
 use protocol::Slot;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 /// A collection of more elements is encoded outside its slot's lock.
@@ -42,25 +44,14 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// What a snapshot is taken for.
 pub enum Job {
     Save,
-    Sync(SyncJob),
+    /// For the replicas that wait for one.
+    Sync,
     /// Runs between snapshots: an AOF rewrite takes its own.
     Other(Box<Task>),
 }
 
 /// What runs on the helper thread.
 type Task = dyn FnOnce(&Arc<Server>) + Send;
-
-/// A replica that waits for a snapshot.
-pub struct SyncJob {
-    pub client: u64,
-    pub socket: Socket,
-    /// The length goes before the snapshot; otherwise a mark goes after it.
-    pub framed: bool,
-    /// +FULLRESYNC goes before it all.
-    pub announced: bool,
-    /// The keys are left out.
-    pub functions_only: bool,
-}
 
 /// The queue of jobs.
 #[derive(Default)]
@@ -70,12 +61,19 @@ pub struct Snapshots {
     save_cancelled: AtomicBool,
     /// A job is being done.
     busy: AtomicBool,
+    taken: AtomicU64,
+    pub progress: Arc<Progress>,
 }
 
 impl Snapshots {
     /// Whether a job that is submitted now has to wait.
     pub fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Relaxed)
+    }
+
+    /// How many have been begun.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
@@ -101,7 +99,7 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
             server.snapshots.busy.store(true, Ordering::Relaxed);
             match job {
                 Job::Save => background_save(&server),
-                Job::Sync(sync) => serve_sync(&server, sync),
+                Job::Sync => crate::replication::full_sync::run(&server),
                 Job::Other(run) => run(&server),
             }
             server.snapshots.busy.store(false, Ordering::Relaxed);
@@ -113,8 +111,9 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
 /// Entries on their way into a snapshot.
 struct Collector {
     encoder: Encoder,
-    /// How many entries have come.
-    entries: AtomicU64,
+    progress: Arc<Progress>,
+    /// Who walks: what others save, they save because they are about to change it.
+    walker: ThreadId,
     queue: Mutex<VecDeque<Chunk>>,
 }
 
@@ -134,9 +133,16 @@ enum Chunk {
 }
 
 impl Collector {
-    fn new(version: RdbVersion, compress: bool) -> Arc<Collector> {
+    fn new(server: &Server, version: RdbVersion, compress: bool) -> Arc<Collector> {
         let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
-        Arc::new(Collector { encoder, entries: AtomicU64::new(0), queue: Mutex::default() })
+        let progress = server.snapshots.progress.clone();
+        progress.begin(server.keyspace.len() as u64);
+        Arc::new(Collector {
+            encoder,
+            progress,
+            walker: std::thread::current().id(),
+            queue: Mutex::default(),
+        })
     }
 
     /// Writes out what has been collected so far. `pace` is called between chunks.
@@ -171,7 +177,7 @@ impl SlotSaver for Collector {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
         for entry in entries {
-            self.entries.fetch_add(1, Ordering::Relaxed);
+            self.progress.keys_processed.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
                 Some(object) => large.push(Chunk::Large {
                     db,
@@ -182,6 +188,9 @@ impl SlotSaver for Collector {
                 }),
                 None => self.encoder.entry(&mut bytes, entry),
             }
+        }
+        if std::thread::current().id() != self.walker {
+            self.progress.copied_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         let mut queue = self.queue.lock();
         if !bytes.is_empty() {
@@ -259,7 +268,7 @@ impl Drag {
     fn wait(&mut self, server: &Server, collector: &Collector, mut is_wanted: impl FnMut() -> bool) -> bool {
         let setting = || server.config.settings().rdb_key_save_delay_micros;
         let delay_micros = setting();
-        let saved = collector.entries.load(Ordering::Relaxed);
+        let saved = collector.progress.keys_processed.load(Ordering::Relaxed);
         let new = saved - std::mem::replace(&mut self.saved, saved);
         let micros = match delay_micros {
             0 => 0,
@@ -290,9 +299,9 @@ pub struct Shape {
 pub enum Purpose {
     Dump,
     AofBase,
-    Replica(u64),
-    /// A replica that wants the functions, and nothing else.
-    FunctionsFor(u64),
+    Replicas,
+    /// Replicas that want the functions, and nothing else.
+    FunctionsForReplicas,
 }
 
 impl Purpose {
@@ -301,8 +310,8 @@ impl Purpose {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
             // It is taken away when the AOF is switched off.
             Purpose::AofBase => server.aof.is_open(),
-            Purpose::Replica(client) | Purpose::FunctionsFor(client) => {
-                server.replication.has_replica(client)
+            Purpose::Replicas | Purpose::FunctionsForReplicas => {
+                server.replication.full_syncs.is_wanted(server)
             }
         }
     }
@@ -320,9 +329,10 @@ pub fn take<W: Write, T>(
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
         let version = version_for(server, shape.version);
-        let collector = Collector::new(version, settings.rdb_compression);
+        let collector = Collector::new(server, version, settings.rdb_compression);
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
+        server.snapshots.taken.fetch_add(1, Ordering::Relaxed);
         (collector, version, id, begun, StreamPlace::now(server), server.scripts.libraries.current())
     };
     let result = (|| {
@@ -332,7 +342,7 @@ pub fn take<W: Write, T>(
         let mut db = None;
         let mut failed = None;
         let (mut pace, mut drag) = (Pace::new(server), Drag::default());
-        if matches!(shape.purpose, Purpose::FunctionsFor(_)) {
+        if shape.purpose == Purpose::FunctionsForReplicas {
             return writer.finish();
         }
         server.keyspace.walk_snapshot(id, || {
@@ -357,6 +367,7 @@ pub fn take<W: Write, T>(
         }
     })();
     server.keyspace.end_snapshot(id);
+    server.snapshots.progress.end(shape.purpose == Purpose::AofBase);
     result.map(|out| (out, begun))
 }
 
@@ -404,7 +415,7 @@ const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump 
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let settings = server.settings();
     let version = version_for(server, ON_DISK.version);
-    let collector = Collector::new(version, settings.rdb_compression);
+    let collector = Collector::new(server, version, settings.rdb_compression);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
     server.snapshots.cancel_save();
@@ -424,6 +435,7 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
         }
         writer.finish().map(|_| ())
     });
+    server.snapshots.progress.end(false);
     note_save(server, &result, changes);
     result
 }
@@ -459,7 +471,8 @@ fn background_save(server: &Arc<Server>) {
     server.persistence.saving.store(false, Ordering::Release);
 }
 
-fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
+/// Notes how a save of the dataset ended; `changes` had been made when it began.
+pub fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
     let persistence = &server.persistence;
     persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
     match result {
@@ -500,254 +513,15 @@ pub fn write_atomically(
     written
 }
 
-/// Sends a replica its snapshot, then lets it follow the log.
-fn serve_sync(server: &Arc<Server>, mut job: SyncJob) {
-    if let Err(error) = send_snapshot(server, &mut job) {
-        log::warning(&format!("Full resync with a replica failed: {error}"));
-        server.post_all(|| Mail::Kill { client: job.client });
-    }
-}
-
-fn send_snapshot(server: &Arc<Server>, job: &mut SyncJob) -> io::Result<()> {
-    let client = job.client;
-    // A 7.0 replica reads version 10, and all later ones do too.
-    let purpose = if job.functions_only { Purpose::FunctionsFor(client) } else { Purpose::Replica(client) };
-    let shape = Shape { version: RdbVersion::V10, purpose };
-    let begin = |world: &mut World<'_>| {
-        server.log.set_active(true);
-        server.log.forget_db();
-        let offset = server.log.end();
-        let feed = world
-            .threads
-            .iter_mut()
-            .find_map(|thread| thread.get_mut(client))
-            .and_then(|conn| conn.feed.as_mut());
-        let feed = feed.ok_or_else(|| io::Error::other("the replica is gone"))?;
-        feed.cursor = Some(server.log.cursor_at(offset).map_err(|_| io::Error::other("the log has moved"))?);
-        Ok(offset)
-    };
-    let announce = |offset: u64| match job.announced {
-        true => format!("+FULLRESYNC {} {offset}\r\n", server.replication.history().replid),
-        false => String::new(),
-    };
-    let mut socket = Patient {
-        socket: &mut job.socket,
-        timeout: Duration::from_secs(server.settings().repl_timeout_seconds.max(1)),
-    };
-    if job.framed {
-        let path = server.settings().dir.join(format!("temp-sync-{}.rdb", std::process::id()));
-        let (file, offset) = take(server, &shape, |_| Ok(io::BufWriter::new(File::create(&path)?)), begin)?;
-        drop(file.into_inner().map_err(io::IntoInnerError::into_error)?);
-        let mut file = File::open(&path)?;
-        let _ = std::fs::remove_file(&path);
-        socket.write_all(format!("{}${}\r\n", announce(offset), file.metadata()?.len()).as_bytes())?;
-        io::copy(&mut file, &mut socket)?;
-    } else {
-        let mark = crate::replication::random_id();
-        let head = |offset: &u64| {
-            socket.write_all(format!("{}$EOF:{mark}\r\n", announce(*offset)).as_bytes())?;
-            Ok(io::BufWriter::with_capacity(256 * 1024, socket))
-        };
-        let (mut out, _) = take(server, &shape, head, begin)?;
-        out.write_all(mark.as_bytes())?;
-        out.flush()?;
-    }
-    let mut world = server.gate.stop_world();
-    let conn = world.threads.iter_mut().find_map(|thread| thread.get_mut(client));
-    if let Some(feed) = conn.and_then(|conn| conn.feed.as_mut()) {
-        if job.framed {
-            feed.state = FeedState::Online;
-            server.replication.set_online(server, client);
-        } else {
-            feed.state = FeedState::Marked;
-        }
-        log::notice("Synchronization with replica succeeded");
-        server.post_all(|| Mail::LogMoved);
-    }
-    Ok(())
-}
-
-/// A writer to a socket that does not block, which waits instead of giving up.
-struct Patient<'s> {
-    socket: &'s mut Socket,
-    timeout: Duration,
-}
-
-impl Write for Patient<'_> {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        const PAUSE: Duration = Duration::from_micros(500);
-        let started = clock::monotonic();
-        loop {
-            match self.socket.write(buf) {
-                Err(error)
-                    if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < self.timeout =>
-                {
-                    std::thread::sleep(PAUSE);
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Gives what was written elsewhere, to its end, the name of the dump.
+pub fn keep_dump(written: &Path, settings: &Settings) -> io::Result<()> {
+    File::open(written)?.sync_all()?;
+    std::fs::rename(written, settings.dir.join(&settings.dbfilename))?;
+    File::open(&settings.dir)?.sync_all()
 }
 
 /// Takes everything out of all databases; the memory is freed elsewhere.
 pub fn flush(server: &Server) {
     let taken: Vec<_> = server.keyspace.dbs().iter().flat_map(|db| db.take_all()).collect();
     std::thread::spawn(move || drop(taken));
-}
-
-/// Puts entries of a file into the keyspace.
-pub struct Filler<'s> {
-    server: &'s Server,
-    db: usize,
-    now_ms: i64,
-    /// A master forgets what has expired; a replica waits to be told.
-    drops_expired: bool,
-    /// What to do with a key that is there already: replace it, or fail.
-    replaces: bool,
-    pub expired: u64,
-    /// Those keys, where somebody has to be told of them.
-    expired_keys: Option<Vec<(usize, Vec<u8>)>>,
-    /// What the file says of the history it belongs to.
-    pub repl_id: Option<String>,
-    pub repl_offset: Option<u64>,
-    /// The database of what comes after it in the stream.
-    pub stream_db: usize,
-}
-
-impl<'s> Filler<'s> {
-    pub fn new(server: &'s Server) -> Filler<'s> {
-        Filler {
-            server,
-            db: 0,
-            now_ms: clock::now_ms(),
-            drops_expired: !server.replication.is_replica(),
-            replaces: true,
-            expired: 0,
-            expired_keys: None,
-            repl_id: None,
-            repl_offset: None,
-            stream_db: 0,
-        }
-    }
-}
-
-impl Sink for Filler<'_> {
-    type Error = String;
-
-    fn entry(&mut self, entry: LoadedEntry) -> Result<(), String> {
-        if self.drops_expired && entry.expire_at_ms.is_some_and(|at_ms| at_ms <= self.now_ms) {
-            self.expired += 1;
-            self.expired_keys.iter_mut().for_each(|keys| keys.push((self.db, entry.key.to_vec())));
-            return Ok(());
-        }
-        let db = self.server.keyspace.db(self.db).ok_or("database out of range")?;
-        let mut slot = db.lock_write(Slot::of(&entry.key));
-        if !self.replaces && slot.get(&entry.key).is_some() {
-            return Err(format!(
-                "Duplicated key '{}' found in RDB file",
-                String::from_utf8_lossy(&entry.key)
-            ));
-        }
-        let mut made = entry.value.into_entry(&entry.key, entry.expire_at_ms);
-        made.set_access(keyspace::access::lru(self.now_ms));
-        slot.insert_entry(made);
-        Ok(())
-    }
-
-    fn empty_key(&mut self, key: &[u8]) {
-        log::warning(&format!("skipping empty key: {}", String::from_utf8_lossy(key)));
-    }
-
-    fn function(&mut self, code: Vec<u8>) -> Result<(), String> {
-        let scripts = &self.server.scripts;
-        let mut set = LibrarySet::clone(&scripts.libraries.current());
-        let loaded = scripts.load_library(&mut set, &code, self.replaces, None);
-        loaded.map_err(|text| String::from_utf8_lossy(&text).into_owned())?;
-        scripts.libraries.replace(set);
-        Ok(())
-    }
-
-    fn select_db(&mut self, db: u64) -> Result<(), String> {
-        self.db = usize::try_from(db).ok().filter(|&db| self.server.keyspace.db(db).is_some()).ok_or_else(|| {
-            format!("FATAL: Data file was created with a Redis server configured to handle more than {db} databases.")
-        })?;
-        Ok(())
-    }
-
-    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), String> {
-        let text = String::from_utf8_lossy(value).into_owned();
-        match name {
-            b"repl-id" => self.repl_id = Some(text),
-            b"repl-offset" => self.repl_offset = text.parse().ok(),
-            b"repl-stream-db" => {
-                let db = text.parse().ok().filter(|&db| self.server.keyspace.db(db).is_some());
-                self.stream_db = db.unwrap_or(0);
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
-/// How a file is to be read here.
-pub fn read_options(server: &Server) -> ReadOptions {
-    let settings = server.settings();
-    let limits: Limits = settings.limits;
-    let unverified = server.switches.skip_checksums.load(Ordering::Relaxed);
-    ReadOptions { limits, verify_checksum: settings.rdb_checksum && !unverified, ..ReadOptions::default() }
-}
-
-/// Reads an RDB file into the dataset as it is; a key that is there already is replaced or an error.
-pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result<(), String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut reader = Reader::new(file, read_options(server));
-    let mut filler = Filler { replaces, ..Filler::new(server) };
-    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    note_load(&filler, &report);
-    Ok(())
-}
-
-fn note_load(filler: &Filler<'_>, report: &LoadReport) {
-    let keys = report.keys - filler.expired;
-    let persistence = &filler.server.persistence;
-    persistence.loaded_keys.store(keys, Ordering::Relaxed);
-    persistence.loaded_expired.store(filler.expired, Ordering::Relaxed);
-    log::notice(&format!(
-        "Done loading RDB, keys loaded: {keys}, keys expired: {}, empty keys skipped: {}.",
-        filler.expired, report.empty_keys_skipped
-    ));
-}
-
-/// Replaces the dataset by that of an RDB file. The server must be loading.
-pub fn load_file(server: &Server, path: &Path) -> Result<Loaded, String> {
-    flush(server);
-    server.scripts.libraries.replace(LibrarySet::default());
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut reader = Reader::new(file, read_options(server));
-    let expired_keys = server.settings().replicaof.is_none().then(Vec::new);
-    let mut filler = Filler { expired_keys, ..Filler::new(server) };
-    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| error.to_string())?;
-    note_load(&filler, &report);
-    Ok(Loaded {
-        stream_db: filler.stream_db,
-        repl_id: filler.repl_id,
-        repl_offset: filler.repl_offset,
-        expired: filler.expired_keys.unwrap_or_default(),
-    })
-}
-
-/// What an RDB file says besides its entries.
-pub struct Loaded {
-    /// The database of what comes after it in the stream.
-    pub stream_db: usize,
-    /// The history it belongs to, and where in it.
-    pub repl_id: Option<String>,
-    pub repl_offset: Option<u64>,
-    /// Keys that were left out because their time had come, by database.
-    pub expired: Vec<(usize, Vec<u8>)>,
 }

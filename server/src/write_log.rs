@@ -19,8 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A chunk is closed when it has this many bytes.
-const CHUNK_BYTES: usize = 256 * 1024;
+/// A chunk is closed when it has this many bytes, or a sixteenth of the backlog: it is kept or dropped as a whole.
+const CHUNK_BYTES: u64 = 256 * 1024;
+const SMALLEST_CHUNK_BYTES: u64 = 16 * 1024;
 
 pub struct WriteLog {
     /// Somebody reads the log; without a reader nothing is encoded.
@@ -112,7 +113,14 @@ impl WriteLog {
     }
 
     pub fn set_backlog_bytes(&self, bytes: u64) {
-        self.tail.lock().backlog_bytes = bytes;
+        let mut tail = self.tail.lock();
+        tail.backlog_bytes = bytes;
+        tail.trim();
+    }
+
+    /// Drops what nobody needs any more, where a reader has gone.
+    pub fn trim(&self) {
+        self.tail.lock().trim();
     }
 
     /// Bytes held at the moment.
@@ -128,24 +136,23 @@ impl WriteLog {
         (total, total.saturating_sub(tail.backlog_bytes))
     }
 
-    /// Drops what nobody needs any more: a reader is gone.
-    pub fn trim(&self) {
-        self.tail.lock().trim();
-    }
-
     /// Appends whole commands that begin in database `first_db` and end in `last_db`; a SELECT goes before them
     /// where the stream is elsewhere. Returns the offset after them. Call it with the slots of the commands'
     /// keys locked.
     pub fn append(&self, first_db: usize, last_db: usize, commands: &[u8]) -> u64 {
         let mut tail = self.tail.lock();
-        let current = tail.db.replace(last_db);
-        if current != Some(first_db) {
-            let mut select = Vec::with_capacity(32);
-            let number = first_db.to_string();
-            write_command(&mut select, [&b"SELECT"[..], number.as_bytes()].into_iter());
-            tail.push(&select);
-        }
+        tail.select(first_db, last_db);
         tail.push(commands);
+        self.publish(tail)
+    }
+
+    /// As [`WriteLog::append`], for commands that are one unit. A SELECT stands within it, as in stock.
+    pub fn append_transaction(&self, first_db: usize, last_db: usize, commands: &[u8]) -> u64 {
+        let mut tail = self.tail.lock();
+        tail.push(b"*1\r\n$5\r\nMULTI\r\n");
+        tail.select(first_db, last_db);
+        tail.push(commands);
+        tail.push(b"*1\r\n$4\r\nEXEC\r\n");
         self.publish(tail)
     }
 
@@ -273,8 +280,19 @@ impl WriteLog {
 }
 
 impl Tail {
+    /// Puts a SELECT before what begins in `first_db` and ends in `last_db`, where the stream is elsewhere.
+    fn select(&mut self, first_db: usize, last_db: usize) {
+        if self.db.replace(last_db) != Some(first_db) {
+            let mut select = Vec::with_capacity(32);
+            let number = first_db.to_string();
+            write_command(&mut select, [&b"SELECT"[..], number.as_bytes()].into_iter());
+            self.push(&select);
+        }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
-        let open = self.chunks.back().is_some_and(|chunk| chunk.bytes.len() + bytes.len() <= CHUNK_BYTES);
+        let chunk_bytes = self.chunk_bytes() as usize;
+        let open = self.chunks.back().is_some_and(|chunk| chunk.bytes.len() + bytes.len() <= chunk_bytes);
         if !open {
             // A small log should not hold a whole chunk of memory: the vector grows to its size.
             self.chunks.push_back(Chunk { start: self.end, bytes: Vec::new(), transient: Vec::new() });
@@ -284,9 +302,13 @@ impl Tail {
         self.end += bytes.len() as u64;
     }
 
+    fn chunk_bytes(&self) -> u64 {
+        (self.backlog_bytes / 16).clamp(SMALLEST_CHUNK_BYTES, CHUNK_BYTES)
+    }
+
     /// Drops chunks from the front that are neither backlog nor still to be read.
     fn trim(&mut self) {
-        if self.end - self.first <= self.backlog_bytes + CHUNK_BYTES as u64 {
+        if self.end - self.first <= self.backlog_bytes + self.chunk_bytes() {
             return;
         }
         self.readers.retain(|reader| Arc::strong_count(reader) > 1);
@@ -337,6 +359,32 @@ mod tests {
     }
 
     #[test]
+    fn a_transaction_begins_before_its_select() {
+        let log = WriteLog::new(1 << 20);
+        let cursor = log.cursor_at(0).unwrap();
+        log.append_transaction(1, 1, b"ab");
+        log.append_transaction(1, 1, b"c");
+        assert_eq!(
+            text(&log, &cursor),
+            "*1\r\n$5\r\nMULTI\r\n*2\r\n$6\r\nSELECT\r\n$1\r\n1\r\nab*1\r\n$4\r\nEXEC\r\n\
+             *1\r\n$5\r\nMULTI\r\nc*1\r\n$4\r\nEXEC\r\n"
+        );
+    }
+
+    #[test]
+    fn a_small_backlog_has_small_chunks() {
+        let log = WriteLog::new(16 * 1024);
+        let slow = log.cursor_at(0).unwrap();
+        for _ in 0..1024 {
+            log.append_stream(&[b'x'; 1024]);
+        }
+        assert_eq!(log.first(), 0);
+        drop(slow);
+        log.trim();
+        assert!(log.held_bytes() <= 2 * 16 * 1024, "{}", log.held_bytes());
+    }
+
+    #[test]
     fn what_is_transient_is_for_replicas_only() {
         let log = WriteLog::new(1 << 20);
         let (replica, aof) = (log.cursor_at(0).unwrap(), log.cursor_at(0).unwrap());
@@ -361,7 +409,7 @@ mod tests {
         assert_eq!(log.first(), 0);
         drop(slow);
         log.append_stream(&line);
-        assert!(log.held_bytes() <= 1000 + 2 * CHUNK_BYTES as u64, "{}", log.held_bytes());
+        assert!(log.held_bytes() <= 1000 + 2 * SMALLEST_CHUNK_BYTES, "{}", log.held_bytes());
         assert!(!log.reaches(0) && log.reaches(log.end()));
         assert_eq!(log.cursor_at(0).err(), Some(Lost));
     }

@@ -326,3 +326,67 @@ fn amplifiers_are_bounded() {
     assert_eq!(reply.text(), "ERR reached lua stack limit");
     assert_eq!(server.ask(&["PING"]).text(), "PONG");
 }
+
+/// What a session says is compared with stock's, but for the texts of its help.
+#[test]
+fn a_script_is_debugged_line_by_line_as_in_stock() {
+    const SCRIPT: &str = "local a = redis.call('SET', KEYS[1], ARGV[1])\nredis.debug(a, 7)\nif a then\n  redis.breakpoint()\n  a = \
+                          redis.call('GET', KEYS[1])\nend\nreturn a";
+    const SESSION: [&[&str]; 17] = [
+        &["list"],
+        &["step"],
+        &["step"],
+        &["break"],
+        &["break", "5", "99", "x"],
+        &["whole"],
+        &["print", "ARGV"],
+        &["eval", "1 + 1"],
+        &["eval", "return {1, 'two', {x = 3}}"],
+        &["eval", "this is no Lua"],
+        &["redis", "LRANGE", "none", "0", "-1"],
+        &["redis", "nonsense"],
+        &["maxlen"],
+        &["nothing of the kind"],
+        &["continue"],
+        &["break", "-5"],
+        &["continue"],
+    ];
+    let run = |mut node: Node| {
+        assert_eq!(node.ask(&["SCRIPT", "DEBUG", "SYNC"]).text(), "OK");
+        let mut said = vec![node.ask(&["EVAL", SCRIPT, "1", "key", "value"])];
+        said.extend(SESSION.iter().map(|words| node.ask(words)));
+        said.push(node.read());
+        assert!(node.is_closed(), "by that the client knows that it is over");
+        (said, node.another().ask(&["GET", "key"]).text())
+    };
+    for threads in ["1", "4"] {
+        let ours = run(Node::ours(&["--io-threads", threads]));
+        let Some(stock) = Node::stock(&[]) else { return };
+        let stock = run(stock);
+        for (at, (ours, stock)) in ours.0.iter().zip(&stock.0).enumerate() {
+            let asked = at.checked_sub(1).and_then(|at| SESSION.get(at));
+            assert_eq!(ours, stock, "{asked:?}");
+        }
+        assert_eq!(ours, stock);
+    }
+}
+
+#[test]
+fn a_debugged_script_can_be_aborted_or_left_alone() {
+    let server = Node::ours(&[]);
+    let mut client = server.another();
+    client.ask(&["SCRIPT", "DEBUG", "SYNC"]);
+    client.ask(&["EVAL", "redis.call('SET', 'a', '1') return redis.call('SET', 'b', '2')", "2", "a", "b"]);
+    let ended = client.ask(&["abort"]);
+    assert!(format!("{ended:?}").contains("<endsession>"), "{ended:?}");
+    assert!(client.read().text().contains("script aborted for user request"));
+    // Somebody who goes away does not keep the server waiting.
+    let mut client = server.another();
+    client.ask(&["SCRIPT", "DEBUG", "SYNC"]);
+    client.ask(&["EVAL", "redis.call('SET', 'a', '1')\nreturn redis.call('SET', 'b', '2')", "2", "a", "b"]);
+    drop(client);
+    let mut other = server.another();
+    assert_eq!(other.ask(&["GET", "b"]).text(), "2");
+    assert_eq!(other.ask(&["SCRIPT", "DEBUG", "NO"]).text(), "OK");
+    assert_eq!(other.ask(&["EVAL", "return 'plain'", "0"]).text(), "plain");
+}

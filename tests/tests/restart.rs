@@ -206,3 +206,112 @@ fn the_aof_of_a_replica_has_what_came_by_a_full_sync() {
     assert_same("the replica's own", &dataset(&mut master.client()), &dataset(&mut replica.client()));
     assert_eq!(replica.ask(&["DEBUG", "DIGEST"]), digest);
 }
+
+/// A server that ends in order writes down where in the history it is, into its dump or its AOF.
+#[test]
+fn whoever_ended_in_order_goes_on_where_it_was() {
+    for directives in [&["appendonly yes"][..], &["save 3600 1"]] {
+        let directives = [&["enable-debug-command yes"], directives].concat();
+        let mut master = Node::start(Kind::Balas, &directives);
+        let mut replica = Node::start(Kind::Balas, &directives);
+        fill_server(&mut master.client(), "kept", 10);
+        replica.ok(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
+        replica.ok(&["CONFIG", "REWRITE"]);
+        let is_linked = |replica: &Node| replica.field("replication", "master_link_status") == "up";
+        let in_step = |master: &Node, replica: &Node| {
+            is_linked(replica)
+                && replica.number("replication", "slave_repl_offset")
+                    == master.number("replication", "master_repl_offset")
+        };
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+        wait_until("its AOF has begun", SOON, || {
+            replica.field("persistence", "aof_rewrite_in_progress") == "0"
+                && replica.field("persistence", "aof_rewrite_scheduled") == "0"
+        });
+        let mut other = master.client();
+        other.call(&["SELECT", "3"]).expect("answered");
+        other.call(&["SET", "in three", "1"]).expect("answered");
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+
+        replica.terminate();
+        other.call(&["SET", "in three", "2"]).expect("answered");
+        replica.restart();
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+        assert_eq!(master.number("stats", "sync_full"), 1, "{directives:?}");
+        assert_eq!(master.ask(&["DEBUG", "DIGEST"]), replica.ask(&["DEBUG", "DIGEST"]));
+
+        // A key whose time comes meanwhile goes on the replica too.
+        master.ok(&["SET", "short", "1", "PX", "100"]);
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+        master.terminate();
+        master.restart();
+        fill_server(&mut master.client(), "after", 3);
+        wait_until("the key has expired", SOON, || master.call(&["EXISTS", "short"]).as_i64() == Some(0));
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+        assert_eq!(master.number("stats", "sync_full"), 0, "{directives:?}");
+        assert_eq!(master.ask(&["DEBUG", "DIGEST"]), replica.ask(&["DEBUG", "DIGEST"]));
+
+        // Killed, it knows its place no more.
+        replica.kill();
+        replica.restart();
+        wait_until("the replica is in step", SOON, || in_step(&master, &replica));
+        assert_eq!(master.ask(&["DEBUG", "DIGEST"]), replica.ask(&["DEBUG", "DIGEST"]));
+    }
+}
+
+#[test]
+fn a_replica_of_a_cluster_that_ended_in_order_goes_on_where_it_was() {
+    for directives in [&["appendonly yes"][..], &["save 3600 1"]] {
+        let mut cluster = Cluster::of_six(directives);
+        cluster.wait_ok();
+        let load = Load::start(cluster.ports(), "before", Acknowledged::ByReplica);
+        load.wait_for_more(100);
+        let done = load.stop();
+        assert_eq!((done.lost, done.failed), (Vec::new(), 0));
+        let at = cluster.nodes.iter().position(|node| !node.is_master()).expect("there are replicas");
+        let master_port = cluster.nodes[at].number("replication", "master_port");
+        let master =
+            cluster.nodes.iter().position(|node| i64::from(node.port) == master_port).expect("its master");
+        wait_until("its AOF has begun", SOON, || {
+            cluster.nodes[at].field("persistence", "aof_rewrite_in_progress") == "0"
+        });
+        let full = cluster.nodes[master].number("stats", "sync_full");
+        cluster.nodes[at].terminate();
+        cluster.nodes[at].restart();
+        wait_until("the link is up", SOON, || {
+            cluster.nodes[at].field("replication", "master_link_status") == "up"
+        });
+        assert_eq!(cluster.nodes[master].number("stats", "sync_full"), full, "{directives:?}");
+    }
+}
+
+/// What had not expired when it was saved was there for the commands that followed, however long ago that was.
+#[test]
+fn a_key_of_the_base_that_was_kept_in_time_is_kept() {
+    let mut node = Node::start(Kind::Balas, &AOF);
+    node.ok(&["SET", "kept", "1", "PX", "1500"]);
+    start_rewrite(&node);
+    wait_until("it is rewritten", SOON, || node.field("persistence", "aof_rewrite_in_progress") == "0");
+    assert_eq!(node.call(&["PERSIST", "kept"]).as_i64(), Some(1), "in time");
+    node.terminate();
+    std::thread::sleep(Duration::from_millis(1600));
+    node.restart();
+    assert_eq!(node.ask(&["GET", "kept"]), "1");
+}
+
+#[test]
+fn times_are_noted_in_the_aof_between_commands() {
+    let mut node = Node::start(Kind::Balas, &[AOF[0], AOF[1], "aof-timestamp-enabled yes"]);
+    let load = Load::start(vec![node.port], "load", Acknowledged::ByReply);
+    let begun = now();
+    wait_until("some seconds have passed", SOON, || now() - begun > Duration::from_millis(2500));
+    let done = load.stop();
+    wait_on_disk(&node, &done.writes.last().expect("it wrote").value);
+    let text = String::from_utf8_lossy(&fs::read(newest_increment(&node)).expect("it is there")).into_owned();
+    assert!(text.starts_with("#TS:"), "{}", &text[..40]);
+    assert!((3..6).contains(&text.matches("#TS:").count()), "once a second");
+    let kept = dataset(&mut node.client());
+    node.kill();
+    node.restart();
+    assert_same("with times", &kept, &dataset(&mut node.client()));
+}

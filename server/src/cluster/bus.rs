@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 const TICK: Duration = Duration::from_millis(100);
 /// A frame longer than this is not believed.
 const FRAME_BYTES_MAX: usize = 64 << 20;
-/// Bytes waiting to be sent on a link, after which it is given up.
+/// Bytes waiting to be sent on a link, after which it is given up, where `cluster-link-sendbuf-limit` sets no limit.
 const PENDING_BYTES_MAX: usize = 256 << 20;
 
 /// What a link's task tells the thread.
@@ -142,7 +142,11 @@ impl<'s> Bus<'s> {
             Action::Send { link, frame } => {
                 let Some(open) = self.links.get(&link) else { return };
                 let pending = open.pending_bytes.fetch_add(frame.len(), Ordering::Relaxed);
-                if pending > PENDING_BYTES_MAX {
+                let limit = match self.server.config.settings().cluster_link_sendbuf_limit_bytes {
+                    0 => PENDING_BYTES_MAX,
+                    limit => limit,
+                };
+                if pending > limit {
                     self.links.remove(&link);
                     self.cluster.event(Event::LinkOverflowed { link });
                 } else if open.frames.send(frame).is_err() {

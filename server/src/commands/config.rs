@@ -3,6 +3,7 @@
 use super::help::{container, help};
 use super::prelude::*;
 use crate::config::{Access, PARAMS, Values, row_of};
+use crate::exec::dispatch::Loading;
 use crate::server::Server;
 use protocol::glob;
 use std::collections::HashSet;
@@ -77,7 +78,7 @@ fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<Assignment<'a>
         if flags.protected && !is_allowed(cx, cx.settings.enable_protected_configs) {
             return Err(failed(name, "can't set protected config"));
         }
-        if flags.not_while_loading && cx.batch.loading {
+        if flags.not_while_loading && cx.batch.loading != Loading::No {
             return Err(ReplyError::LOADING);
         }
         if rows.iter().any(|&(other, ..)| other == row) {
@@ -104,6 +105,11 @@ fn apply(cx: &mut Cx<'_>, old: &Values, new: Values) -> Done {
     config.replace(new);
     let after = config.settings_shared();
     let Err((name, reason)) = cx.server.config_changed(&before, &after) else {
+        if cx.in_transaction && after.appendonly && !before.appendonly {
+            crate::log::notice(
+                "AOF was enabled within a transaction. An AOF background was scheduled to start when that is over.",
+            );
+        }
         if before.requirepass != after.requirepass {
             cx.server.acl.require_password(&after.requirepass);
             crate::acl::apply_to_sessions(cx);

@@ -25,7 +25,7 @@ fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn bgrewriteaof(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    match aof::start_rewrite(cx.server) {
+    match aof::ask_for_rewrite(cx.server, cx.in_transaction) {
         aof::Rewrite::Started => cx.reply.simple("Background append only file rewriting started"),
         aof::Rewrite::Scheduled => cx.reply.simple("Background append only file rewriting scheduled"),
         aof::Rewrite::UnderWay => {

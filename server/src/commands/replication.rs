@@ -21,6 +21,7 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     }
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         server.replication.promote_at_rest(&server);
+        cx.keys.effects.logged = server.log.is_active();
         cx.reply.ok();
         return Ok(());
     }
@@ -35,6 +36,7 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if let Some(world) = &mut cx.world {
         server.replication.follow_at_rest(&server, &mut **world, &host, port);
     }
+    cx.keys.effects.stop_logging();
     cx.reply.ok();
     Ok(())
 }
@@ -47,7 +49,11 @@ fn sync(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn psync(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (replid, offset) = (args.bytes()?, args.i64()?);
+    let replid = args.bytes()?;
+    let offset = args.i64().inspect_err(|_| {
+        let label = replication::label(cx.session.replica.as_deref(), &cx.session.peer);
+        log::warning(&format!("Replica {label} asks for synchronization but with a wrong offset"));
+    })?;
     if args.flag("FAILOVER") {
         take_over(cx, replid)?;
     }

@@ -2,6 +2,7 @@
 
 use super::help::{container, help};
 use super::prelude::*;
+use crate::exec::session::Request;
 use crate::script::cache::{Script, Sha};
 use crate::script::engine::Code;
 use crate::script::run::{Task, run};
@@ -48,6 +49,9 @@ fn load(cx: &Cx<'_>, body: &[u8]) -> Result<Arc<Script>, ReplyError> {
 }
 
 fn by_sha(cx: &Cx<'_>, sha: &[u8]) -> Result<Arc<Script>, ReplyError> {
+    if cx.session.debugger.is_some() {
+        return Err(ReplyError::fixed("ERR Please use EVAL instead of EVALSHA for debugging"));
+    }
     Sha::parse(sha).and_then(|sha| cx.server.scripts.cache.get(&sha)).ok_or(ReplyError::NO_SCRIPT)
 }
 
@@ -102,14 +106,22 @@ fn script_kill(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Ok(())
 }
 
-/// There is no debugger here.
+/// SYNC alone: what a script changes in a debugger stays, as there is no fork to throw away.
 fn script_debug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if args.flag("NO") {
+        cx.session.debugger = None;
         cx.reply.ok();
         return Ok(());
     }
-    if args.flag("YES") || args.flag("SYNC") {
-        return Err(ReplyError::fixed("ERR The script debugger is not available"));
+    if args.flag("SYNC") {
+        cx.session.request = Some(Box::new(Request::Debug));
+        cx.reply.ok();
+        return Ok(());
+    }
+    if args.flag("YES") {
+        return Err(ReplyError::fixed(
+            "ERR Scripts can be debugged with SYNC only, as there is no fork here",
+        ));
     }
     Err(ReplyError::fixed("ERR Use SCRIPT DEBUG YES/SYNC/NO"))
 }
@@ -119,7 +131,7 @@ fn script_help(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
         cx,
         &[
             "DEBUG (YES|SYNC|NO)",
-            "    Always an error but for NO: there is no debugger.",
+            "    Debugs the next script, with SYNC: what it changes stays. There is no YES, which would need a fork.",
             "EXISTS <sha1> [<sha1> ...]",
             "    Tells for each script whether it is in the cache.",
             "FLUSH [ASYNC|SYNC]",

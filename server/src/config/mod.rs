@@ -18,7 +18,7 @@ mod value;
 pub use custom::strerror;
 pub use params::PARAMS;
 pub use rewrite::{replace_file, rewrite};
-pub use settings::{Access, AppendFsync, BufferLimit, Endpoint, OomScore, Save, Settings};
+pub use settings::{Access, AppendFsync, BufferLimit, DisklessLoad, Endpoint, OomScore, Save, Settings};
 pub use value::memory as memory_bytes;
 pub use value::{Kind, Param, Value};
 
@@ -114,6 +114,17 @@ impl Config {
 
     pub fn values(&self) -> Values {
         self.values.lock().clone()
+    }
+
+    /// Notes whom this node follows now, for CONFIG GET and CONFIG REWRITE. The world is at rest.
+    pub fn note_master(&self, master: Option<(&str, u16)>) {
+        let text = master.map_or_else(String::new, |(host, port)| format!("{host} {port}"));
+        let mut values = self.values();
+        let row = row_of("replicaof").expect("in the table");
+        // A host that is no word of the file's cannot be kept there.
+        if values.set(row, &[text]).is_ok() {
+            self.replace(values);
+        }
     }
 
     /// Puts `values` in force.

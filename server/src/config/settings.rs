@@ -19,11 +19,28 @@ pub struct BufferLimit {
     pub soft_seconds: u64,
 }
 
+impl BufferLimit {
+    /// The same, where neither limit is below `bytes`.
+    pub fn at_least(&self, bytes: u64) -> BufferLimit {
+        let raised = |limit: u64| if limit == 0 { 0 } else { limit.max(bytes) };
+        BufferLimit { hard_bytes: raised(self.hard_bytes), soft_bytes: raised(self.soft_bytes), ..*self }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AppendFsync {
     Always,
     Everysec,
     No,
+}
+
+/// `repl-diskless-load`: when a full sync is loaded as it arrives, without a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DisklessLoad {
+    Disabled,
+    OnEmptyDb,
+    /// Beside the old dataset, which is served or kept meanwhile.
+    SwapDb,
 }
 
 /// What the server reads while it works. A parameter that nothing reads is in [`Values`] only.
@@ -104,6 +121,8 @@ pub struct Settings {
     pub appenddirname: String,
     pub aof_load_truncated: bool,
     pub aof_use_rdb_preamble: bool,
+    /// What time it was is noted in the AOF.
+    pub aof_timestamp_enabled: bool,
     pub aof_rewrite_percentage: u64,
     pub aof_rewrite_min_bytes: u64,
     pub no_appendfsync_on_rewrite: bool,
@@ -125,6 +144,13 @@ pub struct Settings {
     pub repl_ping_period_seconds: u64,
     pub repl_diskless_sync: bool,
     pub repl_diskless_sync_delay_seconds: u64,
+    /// So many need not wait for more; 0 for any number.
+    pub repl_diskless_sync_max_replicas: usize,
+    pub repl_diskless_load: DisklessLoad,
+    /// What was written for a full sync is not kept as the dump.
+    pub rdb_del_sync_files: bool,
+    /// Pause after each key that is loaded, in microseconds; when negative, one after so many keys.
+    pub key_load_delay_micros: i64,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: usize,
     pub min_replicas_max_lag_seconds: u64,
@@ -142,6 +168,7 @@ pub struct Settings {
     pub cluster_require_full_coverage: bool,
     pub cluster_allow_reads_when_down: bool,
     pub cluster_replica_validity_factor: u64,
+    pub cluster_link_sendbuf_limit_bytes: usize,
     pub cluster_migration_barrier: usize,
     pub cluster_allow_replica_migration: bool,
     pub cluster_replica_no_failover: bool,
@@ -276,6 +303,7 @@ impl Settings {
             appenddirname: text("appenddirname"),
             aof_load_truncated: v.bool("aof-load-truncated"),
             aof_use_rdb_preamble: v.bool("aof-use-rdb-preamble"),
+            aof_timestamp_enabled: v.bool("aof-timestamp-enabled"),
             aof_rewrite_percentage: uint("auto-aof-rewrite-percentage"),
             aof_rewrite_min_bytes: uint("auto-aof-rewrite-min-size"),
             no_appendfsync_on_rewrite: v.bool("no-appendfsync-on-rewrite"),
@@ -299,6 +327,14 @@ impl Settings {
             repl_ping_period_seconds: uint("repl-ping-replica-period"),
             repl_diskless_sync: v.bool("repl-diskless-sync"),
             repl_diskless_sync_delay_seconds: uint("repl-diskless-sync-delay"),
+            repl_diskless_sync_max_replicas: size("repl-diskless-sync-max-replicas"),
+            repl_diskless_load: match v.text("repl-diskless-load") {
+                "swapdb" => DisklessLoad::SwapDb,
+                "on-empty-db" => DisklessLoad::OnEmptyDb,
+                _ => DisklessLoad::Disabled,
+            },
+            rdb_del_sync_files: v.bool("rdb-del-sync-files"),
+            key_load_delay_micros: v.int("key-load-delay"),
             repl_disable_tcp_nodelay: v.bool("repl-disable-tcp-nodelay"),
             min_replicas_to_write: size("min-replicas-to-write"),
             min_replicas_max_lag_seconds: uint("min-replicas-max-lag"),
@@ -315,6 +351,7 @@ impl Settings {
             cluster_require_full_coverage: v.bool("cluster-require-full-coverage"),
             cluster_allow_reads_when_down: v.bool("cluster-allow-reads-when-down"),
             cluster_allow_pubsubshard_when_down: v.bool("cluster-allow-pubsubshard-when-down"),
+            cluster_link_sendbuf_limit_bytes: size("cluster-link-sendbuf-limit"),
             cluster_replica_validity_factor: uint("cluster-replica-validity-factor"),
             cluster_migration_barrier: size("cluster-migration-barrier"),
             cluster_allow_replica_migration: v.bool("cluster-allow-replica-migration"),

@@ -2,7 +2,7 @@
 //!
 //! Each asks the command's flags, never its name.
 
-use super::dispatch::{Batch, Target};
+use super::dispatch::{Batch, Loading, Target};
 use super::session::{Session, SessionFlags};
 use super::spec::Flags;
 use super::table::Command;
@@ -153,6 +153,12 @@ fn queued_has(session: &Session, flag: Flags) -> bool {
     session.multi.as_ref().is_some_and(|multi| multi.flags.contains(flag))
 }
 
+/// Whether EXEC is about to run nothing without this flag. True of other commands.
+fn queued_have(c: &Checked<'_>, flag: Flags) -> bool {
+    !c.command.has(Flags::RUNS_QUEUE)
+        || c.session.multi.as_ref().is_none_or(|multi| multi.common_flags.contains(flag))
+}
+
 fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.role_is_replica || !c.batch.disk_failed || !c.does(Flags::WRITE) {
         return Ok(());
@@ -196,7 +202,7 @@ fn only_listening(c: &Checked<'_>) -> Result<(), ReplyError> {
 fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
     if c.batch.master_link_down
         && !c.batch.settings.replica_serve_stale_data
-        && !c.flags.contains(Flags::STALE)
+        && !(c.flags.contains(Flags::STALE) && queued_have(c, Flags::STALE))
     {
         return Err(ReplyError::MASTER_DOWN);
     }
@@ -205,10 +211,12 @@ fn stale(c: &Checked<'_>) -> Result<(), ReplyError> {
 
 #[inline]
 fn loading(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if c.batch.loading && !c.command.has(Flags::LOADING) {
-        return Err(ReplyError::LOADING);
-    }
-    Ok(())
+    let is_refused = match c.batch.loading {
+        Loading::No => false,
+        Loading::Alone => !(c.command.has(Flags::LOADING) && queued_have(c, Flags::LOADING)),
+        Loading::Beside => c.does(Flags::NO_ASYNC_LOADING),
+    };
+    if is_refused { Err(ReplyError::LOADING) } else { Ok(()) }
 }
 
 /// While a script takes its time, only what can help is run for others.

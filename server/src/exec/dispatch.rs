@@ -33,7 +33,7 @@ pub struct Batch {
     pub routing: Option<Arc<Routing>>,
     pub role_is_replica: bool,
     pub master_link_down: bool,
-    pub loading: bool,
+    pub loading: Loading,
     /// The last save or write of the AOF failed, and writes are to be refused.
     pub disk_failed: bool,
     /// Somebody reads the write log.
@@ -49,6 +49,26 @@ pub struct Batch {
     access: AccessClock,
 }
 
+/// Whether a dataset is being read in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Loading {
+    No,
+    /// Most commands are refused.
+    Alone,
+    /// The old one is served meanwhile.
+    Beside,
+}
+
+impl Loading {
+    fn now(server: &Server) -> Loading {
+        match () {
+            () if server.loading.load(Ordering::Relaxed) => Loading::Alone,
+            () if server.async_loading.load(Ordering::Relaxed) => Loading::Beside,
+            () => Loading::No,
+        }
+    }
+}
+
 impl Batch {
     pub fn begin(server: &Server) -> Batch {
         let now_ms = clock::now_ms();
@@ -59,7 +79,7 @@ impl Batch {
             routing: server.cluster.as_ref().map(|cluster| cluster.routing()),
             role_is_replica: server.replication.is_replica(),
             master_link_down: server.replication.is_link_down(),
-            loading: server.loading.load(Ordering::Relaxed),
+            loading: Loading::now(server),
             disk_failed: server.persistence.refuses_writes(&settings),
             logged: server.log.is_active(),
             writes_paused: server.are_writes_paused(),
@@ -70,7 +90,7 @@ impl Batch {
         };
         batch.is_plain = !batch.role_is_replica
             && !batch.master_link_down
-            && !batch.loading
+            && batch.loading == Loading::No
             && !batch.disk_failed
             && batch.settings.maxmemory_bytes == 0
             && batch.settings.min_replicas_to_write == 0;
@@ -636,6 +656,7 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     );
     multi.has_writes |= flags.contains(Flags::WRITE);
     multi.flags |= flags;
+    multi.common_flags &= flags;
     let args = ArgVec::from(argv);
     multi.bytes += args.memory_bytes();
     multi.queue.push((command, args));

@@ -71,6 +71,12 @@ impl Effects {
         self.rewritten = true;
     }
 
+    /// The log has become our master's stream: what has been done so far, and what is done from here on, is not in it.
+    pub fn stop_logging(&mut self) {
+        self.discard();
+        self.logged = false;
+    }
+
     /// Ends one command: logs it as sent when it changed something and has not said otherwise.
     #[inline]
     pub fn finish_command(&mut self, db: usize, argv: Argv<'_>, changed: bool) {
@@ -105,11 +111,7 @@ impl Effects {
         let end = if commands == 1 && first == last {
             log.append(first, first, &self.stream)
         } else {
-            let mut wrapped = Vec::with_capacity(self.stream.len() + 32);
-            write_command(&mut wrapped, [&b"MULTI"[..]].into_iter());
-            wrapped.extend_from_slice(&self.stream);
-            write_command(&mut wrapped, [&b"EXEC"[..]].into_iter());
-            log.append(first, last, &wrapped)
+            log.append_transaction(first, last, &self.stream)
         };
         self.stream.clear();
         if self.stream.capacity() > KEPT_BYTES {

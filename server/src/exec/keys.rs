@@ -661,10 +661,31 @@ impl Keys<'_> {
         if a == b {
             return;
         }
+        self.settle_watched(&[a, b]);
+        self.unlock();
         for db in [a, b] {
             self.tell_watchers(db, &[a.min(b), a.max(b)]);
         }
         self.server.keyspace.swap(a, b);
+    }
+
+    /// Removes what has expired among the keys that somebody watches in one of `dbs`, from all of them: what is not there
+    /// is not moved.
+    fn settle_watched(&mut self, dbs: &[usize]) {
+        let mut watched: Vec<Box<[u8]>> = Vec::new();
+        for db in dbs.iter().map(|&db| database(self.server, db)) {
+            let used = Slot::all()
+                .filter(|&slot| dbs.iter().any(|&db| database(self.server, db).key_count(slot) > 0));
+            for slot in used {
+                let guard = db.lock(slot);
+                watched.extend(
+                    guard.side().into_iter().flat_map(|side| side.watched.iter()).map(|(key, _)| key.into()),
+                );
+            }
+        }
+        for (key, &db) in watched.iter().flat_map(|key| dbs.iter().map(move |db| (key, db))) {
+            self.exists_in(db, key);
+        }
     }
 
     /// Tells those who watch keys of `watched_db`, or wait for them, that exist in one of `dbs`.

@@ -76,6 +76,8 @@ pub struct Session {
     pub last_write_offset: u64,
     /// What the client has said about itself as a replica.
     pub replica: Option<Box<ReplicaHandshake>>,
+    /// The next script is debugged.
+    pub debugger: Option<Box<crate::script::debugger::Debugger>>,
     /// What the last command asked for that concerns the connection itself.
     pub request: Option<Box<Request>>,
 }
@@ -89,6 +91,8 @@ pub enum Request {
     FullSync { framed: bool, announced: bool },
     /// REPLCONF ACK of a replica.
     Ack { offset: u64, on_disk: Option<u64> },
+    /// SCRIPT DEBUG SYNC: scripts are debugged from here on.
+    Debug,
     /// Our master wants to know how far we are: for once it gets a reply.
     AckMaster,
 }
@@ -117,6 +121,8 @@ pub struct Multi {
     pub flags: Flags,
     /// What the arguments in `queue` take.
     pub bytes: usize,
+    /// The flags that every queued command has.
+    pub common_flags: Flags,
 }
 
 impl Default for Multi {
@@ -128,6 +134,7 @@ impl Default for Multi {
             has_writes: false,
             flags: Flags::empty(),
             bytes: 0,
+            common_flags: Flags::all(),
         }
     }
 }
@@ -158,6 +165,7 @@ impl Session {
             blocked: None,
             last_write_offset: 0,
             replica: None,
+            debugger: None,
             request: None,
         }
     }

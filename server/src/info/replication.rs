@@ -18,7 +18,7 @@ pub fn replication(text: &mut Text, cx: &Cx<'_>) {
         text.field("min_slaves_good_slaves", good);
     }
     for (i, replica) in replicas.iter().enumerate() {
-        let state = if replica.online { "online" } else { "wait_bgsave" };
+        let state = replica.state_name();
         let lag_seconds = if replica.online { (cx.now_ms - replica.acked_ms).max(0) / 1000 } else { 0 };
         text.field(
             &format!("slave{i}"),

@@ -65,6 +65,13 @@ impl Listeners {
         Ok(())
     }
 
+    /// Whoever comes from here on is refused.
+    pub fn close(&self) {
+        let mut open = self.open.lock();
+        open.tcp.clear();
+        open.unix = None;
+    }
+
     /// The next connection of a listener, and the Unix socket's path where it came by that.
     fn accept(&self, token: Token, unixsocket: &str) -> io::Result<Accepted> {
         let open = self.open.lock();

@@ -10,6 +10,7 @@ use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use protocol::request::Progress;
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// A connected socket of either kind.
@@ -28,6 +29,15 @@ impl Socket {
 }
 
 impl Socket {
+    /// Ends the connection, whoever else has a handle on the socket.
+    pub fn shutdown(&self) {
+        // Fails where the peer was faster.
+        let _ = match self {
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
     /// Another handle on the same socket, for a helper that writes to it.
     pub fn duplicate(&self) -> io::Result<Socket> {
         use std::os::fd::AsFd;
@@ -85,6 +95,10 @@ pub struct Feed {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FeedState {
+    /// Its snapshot has not begun.
+    Waits,
+    /// Its snapshot is being written to a file.
+    WaitsForFile,
     /// A snapshot is being sent by a helper; the log waits at the cursor.
     Snapshot,
     /// It has the snapshot up to the mark. A stock replica looks for the mark at the end of what it has read, so

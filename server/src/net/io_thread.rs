@@ -21,7 +21,7 @@ use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
 use protocol::{Argv, Reply, ReplyError};
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -218,9 +218,12 @@ impl IoThread {
                     self.answer(turn, client, &reply, write_offset);
                 }
                 Mail::KeyReady { db, key } => self.executor.serve_key(&turn.batch, db, key),
-                Mail::Kill { client } => self.with_conn(turn, client, |_, _| Err(Closed)),
+                Mail::Kill { client } => self.kill(turn, client),
                 Mail::LogMoved => self.release_held(turn),
-                Mail::Sweep => self.sweep(turn),
+                Mail::Sweep => {
+                    self.sweep(turn);
+                    self.reassure_replicas(turn);
+                }
                 Mail::Stop => return true,
             }
         }
@@ -312,6 +315,16 @@ impl IoThread {
         if !waits_for_keys {
             self.waiting.push(token);
         }
+    }
+
+    /// Closes a connection. A replica gets first what was written for it until now.
+    fn kill(&mut self, turn: &mut Turn<'_>, client: u64) {
+        let Some(token) = turn.state().token_of(client) else { return };
+        let Some(mut conn) = turn.state().take(token) else { return };
+        if conn.feed.is_some() {
+            let _ = self.feed(turn, &mut conn);
+        }
+        self.put_back(turn, token, conn, Err(Closed));
     }
 
     fn with_conn(
@@ -508,6 +521,7 @@ impl IoThread {
     /// Runs one command. False when it is to be run again later: it stays in the input.
     fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) -> bool {
         let Conn { session, .. } = conn;
+        let start = self.out.len();
         let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
         if matches!(outcome, Outcome::NeedsAttendant) {
             let own = turn.cell.as_deref_mut();
@@ -537,23 +551,39 @@ impl IoThread {
             Outcome::Wait(wait) => self.start_waiting(turn, conn, wait),
             _ => {}
         }
-        if conn.master.is_some() && self.out.first() == Some(&b'-') {
-            self.disagree(turn.server, argv.name());
+        const SILENT: SessionFlags = SessionFlags::MASTER.union(SessionFlags::REPLICA);
+        if conn.session.flags.intersects(SILENT) && self.out.len() > start {
+            self.overheard(turn.server, conn, argv, start);
         }
         turn.server.after_command(conn);
         true
     }
 
-    /// Our master has sent what cannot be carried out here: from now on the datasets may differ.
+    /// There is a reply (behind `start`) to our master or to a replica, who are not to get any. An error means that from now on the
+    /// datasets may differ.
     #[cold]
-    fn disagree(&self, server: &Server, command: &[u8]) {
-        let line = self.out[1..].split(|b| *b == b'\r').next().unwrap_or_default();
-        server.stats.unexpected_errors.fetch_add(1, Relaxed);
-        crate::log::warning(&format!(
-            "== CRITICAL == This replica is sending an error to its master: '{}' after processing the command '{}'",
-            String::from_utf8_lossy(line),
-            String::from_utf8_lossy(command).to_ascii_lowercase()
-        ));
+    fn overheard(&mut self, server: &Server, conn: &mut Conn, argv: Argv<'_>, start: usize) {
+        let (us, them) = if conn.master.is_some() { ("replica", "master") } else { ("master", "replica") };
+        let name = conn.session.last_command.map_or_else(
+            || String::from_utf8_lossy(argv.name()).to_ascii_lowercase(),
+            |command| command.full_name.to_string(),
+        );
+        if self.out[start] == b'-' {
+            let line = self.out[start + 1..].split(|b| *b == b'\r').next().unwrap_or_default();
+            server.stats.unexpected_errors.fetch_add(1, Relaxed);
+            crate::log::warning(&format!(
+                "== CRITICAL == This {us} is sending an error to its {them}: '{}' after processing the command '{name}'",
+                String::from_utf8_lossy(line),
+            ));
+        }
+        if conn.feed.is_some() {
+            crate::log::warning(&format!(
+                "Replica generated a reply to command '{name}', disconnecting it: id={} addr={}",
+                conn.session.id, conn.session.peer
+            ));
+            self.out.truncate(start);
+            conn.doomed = true;
+        }
     }
 
     /// Our master's stream is passed on to our own replicas and the AOF as it came.
@@ -624,14 +654,12 @@ impl IoThread {
 
     fn feed(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
         let Some(feed) = &conn.feed else { return Ok(()) };
-        let (Some(cursor), FeedState::Online) = (&feed.cursor, feed.state) else { return Ok(()) };
+        let Some(cursor) = &feed.cursor else { return Ok(()) };
         let behind_bytes = turn.server.log.end().saturating_sub(cursor.get());
-        if over(
-            &turn.batch.settings.buffer_limit_replica,
-            behind_bytes.saturating_sub(turn.batch.settings.repl_backlog_bytes),
-            turn.batch.now_ms,
-            &mut conn.soft_limit_since_ms,
-        ) {
+        let settings = &turn.batch.settings;
+        // What the backlog keeps anyhow is not held against it.
+        let limit = settings.buffer_limit_replica.at_least(settings.repl_backlog_bytes);
+        if over(&limit, behind_bytes, turn.batch.now_ms, &mut conn.soft_limit_since_ms) {
             // The log may not grow without bound for one replica; it comes back with a full sync.
             crate::log::warning(&format!(
                 "Replica {} is {behind_bytes} bytes behind and is disconnected \
@@ -640,6 +668,9 @@ impl IoThread {
             ));
             self.executor.stats.output_limit_disconnections.add(1);
             return Err(Closed);
+        }
+        if feed.state != FeedState::Online {
+            return Ok(());
         }
         // What the socket does not take stays in the log, not in a buffer of its own.
         while conn.output.is_empty() {
@@ -652,6 +683,17 @@ impl IoThread {
             conn.output.drain(..written);
         }
         Ok(())
+    }
+
+    /// Shows replicas that wait for their snapshot that we are alive: once a second, whatever they are used to.
+    fn reassure_replicas(&mut self, turn: &mut Turn<'_>) {
+        for (_, conn) in turn.state().iter_mut() {
+            let state = conn.feed.as_ref().map(|feed| feed.state);
+            if matches!(state, Some(FeedState::Waits | FeedState::WaitsForFile)) {
+                // A socket that takes nothing has a peer that has not read for long.
+                let _ = conn.socket.write(b"\n");
+            }
+        }
     }
 
     /// Milliseconds until somebody who waits has to be looked at.

@@ -73,13 +73,19 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// The process is to end, or about to.
+    pub fn is_asked(&self) -> bool {
+        let state = self.state.lock();
+        state.asked.is_some() || state.under_way
+    }
+
     /// Asks for the end. Returns whether it had been asked for before.
     pub fn ask(&self, how: How, client: Option<u64>) -> bool {
         let mut state = self.state.lock();
-        let again = state.under_way || state.asked.is_some();
+        // What was aborted may not have been given up yet.
+        let again = state.under_way && !state.aborted || state.asked.is_some();
         if !again {
             state.asked = Some(how);
-            state.aborted = false;
             state.by_signal = client.is_none();
         }
         state.clients.extend(client);
@@ -105,6 +111,7 @@ impl Shutdown {
         loop {
             if let Some(how) = state.asked.take() {
                 state.under_way = true;
+                state.aborted = false;
                 return how;
             }
             self.changed.wait(&mut state);
@@ -219,7 +226,7 @@ fn log_lagging(server: &Server) {
             replica.port,
             lag(server, replica),
             (now_ms - replica.acked_ms) / 1000,
-            if replica.online { "online" } else { "wait_bgsave" },
+            replica.state_name(),
         ));
     }
     if !replicas.is_empty() {
@@ -247,6 +254,8 @@ fn finish(server: &Server) {
         log::notice("Removing the unix socket file.");
         let _ = std::fs::remove_file(socket);
     }
+    // Before clients learn that we are gone.
+    server.listeners.get().into_iter().for_each(|listeners| listeners.close());
     log::warning("Redis is now ready to exit, bye bye...");
 }
 

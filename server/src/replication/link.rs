@@ -1,18 +1,15 @@
 //! The replica's side: the thread that dials the master, and the link once it stands.
 
 use super::Replication;
+use super::transfer::{Patient, Wire};
 use crate::clock;
 use crate::exec::{Session, SessionFlags};
-use crate::gate::World;
 use crate::log;
 use crate::net::{Conn, Mail, Socket};
 use crate::server::Server;
-use crate::snapshot;
 use protocol::reply::write_command;
-use std::fs::File;
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,7 +19,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// Longest line of a handshake.
 const LINE_MAX: usize = 1024;
 /// Length of the mark that ends a snapshot of unknown length.
-const MARK_LEN: usize = 40;
+pub(super) const MARK_LEN: usize = 40;
 
 /// The link to our master, as the IO thread that owns it sees it.
 #[derive(Default)]
@@ -108,6 +105,15 @@ impl Replication {
         }
     }
 
+    /// Fails when the target is not the one of `generation` any more.
+    pub(super) fn still_follows(&self, generation: u64) -> io::Result<()> {
+        if self.target.lock().generation == generation {
+            Ok(())
+        } else {
+            Err(fault("the master to follow has changed"))
+        }
+    }
+
     /// Waits a little, unless the target changes.
     fn pause(&self, generation: u64, at_most: Duration) {
         let mut target = self.target.lock();
@@ -118,9 +124,9 @@ impl Replication {
 }
 
 /// One attempt at a link.
-struct Dial<'s> {
-    server: &'s Arc<Server>,
-    generation: u64,
+pub(super) struct Dial<'s> {
+    pub(super) server: &'s Arc<Server>,
+    pub(super) generation: u64,
 }
 
 /// What the master answers to PSYNC.
@@ -129,7 +135,7 @@ enum Psync {
     Full { replid: String, offset: u64 },
 }
 
-fn fault(text: impl Into<String>) -> io::Error {
+pub(super) fn fault(text: impl Into<String>) -> io::Error {
     io::Error::other(text.into())
 }
 
@@ -142,11 +148,11 @@ impl Dial<'_> {
         let stream = connect(address, &settings.bind_source_addr, timeout.min(Duration::from_secs(5)))?;
         self.server.replication.handshaking.store(true, Ordering::Relaxed);
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(timeout))?;
         stream.set_write_timeout(Some(timeout))?;
         log::notice("MASTER <-> REPLICA sync started");
-        let mut wire = BufReader::with_capacity(64 * 1024, stream);
+        let mut wire = Patient::wire(stream, self.server, self.generation)?;
         self.handshake(&mut wire)?;
+        let mut leftover = Vec::new();
         match self.psync(&mut wire)? {
             Psync::Continue { replid } => {
                 log::notice("Successful partial resynchronization with master.");
@@ -157,17 +163,14 @@ impl Dial<'_> {
             Psync::Full { replid, offset } => {
                 log::notice(&format!("Full resync from master: {replid}:{offset}"));
                 self.server.replication.syncing.store(true, Ordering::Relaxed);
-                let file = self.receive(&mut wire)?;
-                let loaded = self.load(&file, replid, offset);
-                let _ = std::fs::remove_file(&file);
-                loaded?;
+                leftover = self.transfer(&mut wire, replid, offset)?;
                 self.server.replication.syncing.store(false, Ordering::Relaxed);
             }
         }
-        self.hand_over(wire, host, port)
+        self.hand_over(wire, leftover, host, port)
     }
 
-    fn handshake(&self, wire: &mut BufReader<TcpStream>) -> io::Result<()> {
+    fn handshake(&self, wire: &mut Wire<'_>) -> io::Result<()> {
         let settings = self.server.settings();
         let pong = self.ask(wire, &[b"PING"])?;
         // A master that wants a password says so here; we have one to give, or will fail below.
@@ -201,7 +204,7 @@ impl Dial<'_> {
         Ok(())
     }
 
-    fn psync(&self, wire: &mut BufReader<TcpStream>) -> io::Result<Psync> {
+    fn psync(&self, wire: &mut Wire<'_>) -> io::Result<Psync> {
         let replid = self.server.replication.history().replid;
         let offset = (self.server.log.end() + 1).to_string();
         log::notice(&format!("Trying a partial resynchronization (request {replid}:{offset})."));
@@ -235,21 +238,19 @@ impl Dial<'_> {
         Err(fault(format!("the target of the failover answered '{answer}'")))
     }
 
-    fn ask(&self, wire: &mut BufReader<TcpStream>, args: &[&[u8]]) -> io::Result<String> {
+    fn ask(&self, wire: &mut Wire<'_>, args: &[&[u8]]) -> io::Result<String> {
         let mut command = Vec::new();
         write_command(&mut command, args.iter().copied());
-        wire.get_mut().write_all(&command)?;
+        wire.get_mut().stream.write_all(&command)?;
         self.line(wire)
     }
 
     /// The next line that is not empty: a busy master sends empty ones to show that it is alive.
-    fn line(&self, wire: &mut BufReader<TcpStream>) -> io::Result<String> {
+    pub(super) fn line(&self, wire: &mut Wire<'_>) -> io::Result<String> {
         let mut line = Vec::new();
         loop {
             let mut byte = [0];
             wire.read_exact(&mut byte)?;
-            self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
-            self.still_wanted()?;
             match byte[0] {
                 b'\n' if line.is_empty() => {}
                 b'\n' => break,
@@ -259,141 +260,6 @@ impl Dial<'_> {
             }
         }
         Ok(String::from_utf8_lossy(&line).into_owned())
-    }
-
-    /// Fails when the target has changed meanwhile.
-    fn still_wanted(&self) -> io::Result<()> {
-        if self.server.replication.target.lock().generation == self.generation {
-            Ok(())
-        } else {
-            Err(fault("the master to follow has changed"))
-        }
-    }
-
-    /// Reads the snapshot into a file; nothing of the old dataset is given up before all of it is here.
-    fn receive(&self, wire: &mut BufReader<TcpStream>) -> io::Result<PathBuf> {
-        let head = self.line(wire)?;
-        let payload =
-            head.strip_prefix('$').ok_or_else(|| fault(format!("Bad protocol from MASTER: '{head}'")))?;
-        let path = self.server.settings().dir.join(format!("temp-repl-{}.rdb", std::process::id()));
-        let mut file = File::create(&path)?;
-        let received = match payload.strip_prefix("EOF:") {
-            Some(mark) if mark.len() == MARK_LEN => self.receive_until(wire, &mut file, mark.as_bytes()),
-            Some(_) => Err(fault("bad end mark from MASTER")),
-            None => match payload.parse() {
-                Ok(len) => self.receive_exactly(wire, &mut file, len),
-                Err(_) => Err(fault(format!("bad length from MASTER: '{head}'"))),
-            },
-        };
-        match received {
-            Ok(len) => {
-                log::notice(&format!("MASTER <-> REPLICA sync: received {len} bytes from master"));
-                Ok(path)
-            }
-            Err(error) => {
-                let _ = std::fs::remove_file(&path);
-                Err(error)
-            }
-        }
-    }
-
-    fn receive_exactly(&self, wire: &mut BufReader<TcpStream>, file: &mut File, len: u64) -> io::Result<u64> {
-        let mut left = len;
-        let mut buf = vec![0; 64 * 1024];
-        while left > 0 {
-            let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let n = self.read_some(wire, &mut buf[..want])?;
-            file.write_all(&buf[..n])?;
-            left -= n as u64;
-        }
-        Ok(len)
-    }
-
-    /// Reads up to the mark. The mark's last byte is the last of what the master sends before the stream, so
-    /// whatever is read can end with the mark, but never go beyond it unless the stream has begun.
-    fn receive_until(
-        &self,
-        wire: &mut BufReader<TcpStream>,
-        file: &mut File,
-        mark: &[u8],
-    ) -> io::Result<u64> {
-        let mut window = Vec::with_capacity(128 * 1024);
-        let mut written = 0;
-        loop {
-            // Peek, so that bytes of the stream after the mark stay in the reader.
-            let peeked = {
-                let bytes = std::io::BufRead::fill_buf(wire)?;
-                if bytes.is_empty() {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                let before = window.len();
-                window.extend_from_slice(bytes);
-                match find(&window, mark) {
-                    Some(at) => {
-                        let taken = at + mark.len() - before;
-                        file.write_all(&window[..at])?;
-                        std::io::BufRead::consume(wire, taken);
-                        return Ok(written + at as u64);
-                    }
-                    None => window.len() - before,
-                }
-            };
-            std::io::BufRead::consume(wire, peeked);
-            self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
-            self.still_wanted()?;
-            // The mark may have begun in what was read.
-            let settled = window.len().saturating_sub(mark.len() - 1);
-            file.write_all(&window[..settled])?;
-            written += settled as u64;
-            window.drain(..settled);
-        }
-    }
-
-    fn read_some(&self, wire: &mut BufReader<TcpStream>, buf: &mut [u8]) -> io::Result<usize> {
-        let n = wire.read(buf)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        self.server.replication.master_io_ms.store(clock::now_ms(), Ordering::Relaxed);
-        self.still_wanted()?;
-        Ok(n)
-    }
-
-    /// Replaces the dataset by the snapshot, and the history by the master's.
-    fn load(&self, file: &Path, replid: String, offset: u64) -> io::Result<()> {
-        self.still_wanted()?;
-        log::notice("MASTER <-> REPLICA sync: Flushing old data");
-        let server = self.server;
-        {
-            let _world = server.gate.stop_world();
-            server.loading.store(true, Ordering::Relaxed);
-            // What it holds and where it was in the log are of a history that ends here.
-            crate::aof::switch(server, false);
-        }
-        log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
-        let loaded = crate::snapshot::load_file(server, file);
-        let mut world = server.gate.stop_world();
-        crate::tracking::all_gone(server);
-        if let Ok(snapshot::Loaded { stream_db, .. }) = loaded {
-            *server.replication.history.lock() =
-                super::History { replid, replid2: "0".repeat(40), second_offset: -1 };
-            server.log.set_active(true);
-            server.log.restart_at(offset);
-            forget_offsets(&mut world, offset);
-            server.replication.stream_db.store(stream_db, Ordering::Relaxed);
-            log::notice("MASTER <-> REPLICA sync: Finished with success");
-        } else {
-            // Half a dataset is none, and nobody's history: a partial resync would build on what is not there.
-            crate::snapshot::flush(server);
-            server.replication.change_id(super::random_id());
-        }
-        server.loading.store(false, Ordering::Relaxed);
-        if server.settings().appendonly {
-            crate::aof::switch(server, true);
-        }
-        loaded
-            .map(|_| ())
-            .map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
     }
 
     fn rename_history(&self, replid: String) {
@@ -411,10 +277,10 @@ impl Dial<'_> {
     }
 
     /// Gives the link to IO thread 0, which applies the stream.
-    fn hand_over(&self, wire: BufReader<TcpStream>, host: &str, port: u16) -> io::Result<()> {
+    fn hand_over(&self, wire: Wire<'_>, mut leftover: Vec<u8>, host: &str, port: u16) -> io::Result<()> {
         let server = self.server;
-        let leftover = wire.buffer().to_vec();
-        let stream = wire.into_inner();
+        leftover.extend_from_slice(wire.buffer());
+        let stream = wire.into_inner().stream;
         stream.set_read_timeout(None)?;
         stream.set_write_timeout(None)?;
         let local = stream.local_addr()?.to_string();
@@ -443,16 +309,6 @@ impl Dial<'_> {
     }
 }
 
-/// Another history has begun at `offset`: nobody's reply waits for what was written in the one before.
-fn forget_offsets(world: &mut World<'_>, offset: u64) {
-    for state in &mut world.threads {
-        for (_, conn) in state.iter_mut() {
-            conn.held_until = conn.held_until.min(offset);
-            conn.session.last_write_offset = conn.session.last_write_offset.min(offset);
-        }
-    }
-}
-
 /// Connects from the address `source` names, or from wherever the system likes when that is empty or cannot be used.
 fn connect(address: SocketAddr, source: &str, timeout: Duration) -> io::Result<TcpStream> {
     let Some(ip) = (!source.is_empty()).then(|| crate::net::bind_address(source)).transpose()? else {
@@ -463,8 +319,4 @@ fn connect(address: SocketAddr, source: &str, timeout: Duration) -> io::Result<T
     socket.bind(&SocketAddr::new(ip, 0).into())?;
     socket.connect_timeout(&address.into(), timeout)?;
     Ok(socket.into())
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|window| window == needle)
 }

@@ -1,13 +1,13 @@
 //! The master's side: a replica is a connection with a cursor in the write log.
 
 use super::Replication;
+use super::full_sync::{Kind, Taken, Waiting, announcement};
 use crate::clock;
 use crate::exec::SessionFlags;
 use crate::exec::session::{ReplicaHandshake, Request};
 use crate::log;
 use crate::net::{Conn, Feed, FeedState, Mail};
 use crate::server::Server;
-use crate::snapshot::{Job, SyncJob};
 use crate::write_log::Cursor;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +19,8 @@ pub struct Replica {
     pub port: u16,
     /// Past its snapshot.
     pub online: bool,
+    /// It is sent the file its snapshot was written to.
+    pub sending: bool,
     pub acked_offset: u64,
     /// What it has on disk; `None` when it keeps no AOF.
     pub on_disk_offset: Option<u64>,
@@ -29,41 +31,55 @@ pub struct Replica {
 pub fn serve_request(server: &Arc<Server>, conn: &mut Conn, request: Request) {
     match request {
         Request::Feed(cursor) => start_feed(server, conn, Some(cursor)),
-        Request::FullSync { framed, announced } => {
-            start_feed(server, conn, None);
-            let socket = match conn.socket.duplicate() {
-                Ok(socket) => socket,
-                Err(error) => {
-                    log::warning(&format!("Can't hand a replica's socket to the snapshot: {error}"));
-                    conn.doomed = true;
-                    return;
-                }
-            };
-            server.snapshots.submit(Job::Sync(SyncJob {
-                client: conn.session.id,
-                socket,
-                framed,
-                announced,
-                functions_only: conn.session.replica.as_ref().is_some_and(|said| said.functions_only),
-            }));
-        }
+        Request::FullSync { framed, announced } => start_full_sync(server, conn, framed, announced),
         Request::Ack { offset, on_disk } => {
             let now_ms = clock::now_ms();
             if let Some(feed) = &mut conn.feed {
                 feed.acked_offset = feed.acked_offset.max(offset);
                 if feed.state == FeedState::Marked {
                     feed.state = FeedState::Online;
-                    server.replication.set_online(server, conn.session.id);
                 }
             }
             server.replication.acked(server, conn.session.id, offset, on_disk, now_ms);
             // Whoever waits for acknowledgements may be on any thread.
             server.post_all(|| Mail::LogMoved);
         }
+        // Not about replication.
+        Request::Debug => {}
         Request::AckMaster => {
             if let Some(master) = &mut conn.master {
                 master.want_reply();
             }
+        }
+    }
+}
+
+fn start_full_sync(server: &Arc<Server>, conn: &mut Conn, framed: bool, announced: bool) {
+    start_feed(server, conn, None);
+    let socket = match conn.socket.duplicate() {
+        Ok(socket) => socket,
+        Err(error) => {
+            log::warning(&format!("Can't hand a replica's socket to the snapshot: {error}"));
+            conn.doomed = true;
+            return;
+        }
+    };
+    let handshake = conn.session.replica.as_deref();
+    let kind = Kind {
+        streamed: !framed && server.settings().repl_diskless_sync,
+        functions_only: handshake.is_some_and(|said| said.functions_only),
+    };
+    let label = label(handshake, &conn.session.peer);
+    let (client, since_ms) = (conn.session.id, clock::now_ms());
+    let waiting = Waiting { client, socket, kind, announced, label, since_ms };
+    if let Taken::Joined(offset) = server.replication.full_syncs.ask(server, waiting) {
+        // It may be out of reach if all for whom it was kept are gone: then it comes back.
+        let cursor = server.log.cursor_at(offset).ok();
+        conn.doomed = cursor.is_none();
+        conn.output.extend_from_slice(announcement(server, offset).as_bytes());
+        conn.doomed |= conn.flush().is_err();
+        if let Some(feed) = &mut conn.feed {
+            (feed.cursor, feed.state) = (cursor, FeedState::WaitsForFile);
         }
     }
 }
@@ -80,13 +96,14 @@ fn start_feed(server: &Arc<Server>, conn: &mut Conn, cursor: Option<Cursor>) {
         ip,
         port: handshake.listening_port,
         online,
+        sending: false,
         acked_offset: cursor.as_ref().map_or(0, Cursor::get),
         on_disk_offset: None,
         acked_ms: clock::now_ms(),
     };
     server.replication.add(conn.session.id, replica);
     conn.session.flags.insert(SessionFlags::REPLICA);
-    let state = if online { FeedState::Online } else { FeedState::Snapshot };
+    let state = if online { FeedState::Online } else { FeedState::Waits };
     conn.feed = Some(Box::new(Feed { cursor, state, acked_offset: 0 }));
 }
 
@@ -109,6 +126,13 @@ impl Replication {
         self.count_good(server, now_ms);
     }
 
+    /// The replica is sent the file of its snapshot.
+    pub fn set_sending(&self, client: u64) {
+        if let Some(replica) = self.replicas.lock().get_mut(&client) {
+            replica.sending = true;
+        }
+    }
+
     /// The replica has its snapshot.
     pub fn set_online(&self, server: &Server, client: u64) {
         let now_ms = clock::now_ms();
@@ -129,6 +153,17 @@ impl Replication {
             return None;
         }
         server.log.cursor_at(offset as u64 - 1).ok()
+    }
+}
+
+impl Replica {
+    /// As INFO names it.
+    pub fn state_name(&self) -> &'static str {
+        match () {
+            () if self.online => "online",
+            () if self.sending => "send_bulk",
+            () => "wait_bgsave",
+        }
     }
 }
 

@@ -14,8 +14,10 @@
 //! partial resyncs the moment it is promoted.
 
 pub mod failover;
+pub mod full_sync;
 mod link;
 mod master;
+mod transfer;
 
 pub use link::{MasterLink, run as run_link};
 pub use master::{Replica, label, serve_request};
@@ -58,6 +60,7 @@ pub struct Replication {
     /// The database that the master's stream is in, or was in when the link broke.
     pub stream_db: AtomicUsize,
     pub failover: failover::Failover,
+    pub full_syncs: full_sync::FullSyncs,
 }
 
 /// The names of the stream: what a replica must know to go on where it was.
@@ -103,6 +106,7 @@ impl Replication {
             ever_synced: AtomicBool::new(false),
             stream_db: AtomicUsize::new(0),
             failover: Default::default(),
+            full_syncs: Default::default(),
         }
     }
 
@@ -145,10 +149,11 @@ impl Replication {
     /// Goes on with the history that the dataset belongs to, at the offset where it was saved. A master's new writes
     /// are its own: they get a new name, and the old one stays good up to here.
     pub fn resume(&self, server: &Server, replid: &str, offset: u64, stream_db: usize) {
-        let settings = server.settings();
+        let was_replica = server.settings().replicaof.is_some()
+            || server.cluster.as_ref().is_some_and(|cluster| cluster.view(|machine| !machine.is_master()));
         {
             let mut history = self.history.lock();
-            if settings.replicaof.is_some() {
+            if was_replica {
                 history.replid = replid.to_owned();
             } else {
                 history.replid2 = replid.to_owned();
@@ -203,6 +208,7 @@ impl Replication {
         }
         self.has_replicas.store(!replicas.is_empty(), Ordering::Relaxed);
         drop(replicas);
+        self.full_syncs.forget(client);
         self.count_good(server, clock::now_ms());
     }
 
@@ -251,9 +257,13 @@ impl Replication {
         self.link_down_since_ms.store(clock::now_ms(), Ordering::Relaxed);
         log::set_role(log::Role::Replica);
         self.role_changed(server);
+        if server.cluster.is_none() {
+            server.config.note_master(Some((host, port)));
+        }
         self.target_changed.notify_all();
         let link = target.link.take();
-        self.kill(server, link.into_iter().chain(self.replica_ids()));
+        // Our replicas stay: they may have what comes next as well. If not, they are told to come back then.
+        self.kill(server, link.into_iter());
     }
 
     /// Stops following: from now on this node's own writes make the stream.
@@ -275,6 +285,9 @@ impl Replication {
         self.link_up.store(false, Ordering::Relaxed);
         log::set_role(log::Role::Master);
         self.role_changed(server);
+        if server.cluster.is_none() {
+            server.config.note_master(None);
+        }
         self.shift_history(server);
         server.log.forget_db();
         self.target_changed.notify_all();

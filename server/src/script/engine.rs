@@ -1,6 +1,7 @@
 //! The interpreter as the rest of the server sees it, and the server as the interpreter sees it.
 
 use super::cache::Script;
+use super::debugger::Debugger;
 use super::libraries::{FunctionSpec, Library};
 use super::{Scripts, lua::Interpreter};
 use protocol::{Argv, Reply, ReplyError, Resp};
@@ -80,6 +81,8 @@ pub trait Host {
     fn set_propagated(&mut self, aof: bool, replicas: bool);
     /// The reply is, or holds, an error. Those that the script made itself the statistics do not know yet.
     fn count_errors(&mut self, uncounted: Vec<ReplyError>);
+    /// The session in which the script is debugged, if it is.
+    fn debugger(&mut self) -> Option<&mut Debugger>;
     /// redis.acl_check_cmd; `None` when there is no such command.
     fn may_call(&mut self, argv: Argv<'_>) -> Option<bool>;
 }

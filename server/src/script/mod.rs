@@ -14,6 +14,7 @@
 
 pub mod busy;
 pub mod cache;
+pub mod debugger;
 pub mod engine;
 pub mod flags;
 pub mod libraries;

@@ -2,19 +2,20 @@
 
 use super::busy::SlowRun;
 use super::cache::Reach;
+use super::debugger::Debugger;
 use super::engine::{self, Called, Code, Ended, Host, Job, Verdict};
 use super::flags::ScriptFlags;
 use super::reach::WORLDLY;
 use crate::acl::{Context, check};
 use crate::clock;
 use crate::cluster::route;
-use crate::exec::Cx;
 use crate::exec::checks::Checked;
 use crate::exec::cx::{AtRest, Wait};
 use crate::exec::dispatch::{Target, Timer, call, collect_places};
 use crate::exec::keys::Place;
 use crate::exec::spec::Flags;
 use crate::exec::table::{Command, table};
+use crate::exec::{Cx, SessionFlags};
 use crate::log;
 use crate::server::Server;
 use protocol::{ArgVec, Argv, Reply, ReplyError, Resp, Slot};
@@ -55,6 +56,10 @@ pub fn run(cx: &mut Cx<'_>, task: &Task<'_>) -> Result<(), ReplyError> {
     cx.in_transaction = true;
     cx.in_script = true;
     let mut run = Run::new(cx, task);
+    if let Code::Script(script) = task.code {
+        run.debugger = run.cx.session.debugger.take();
+        run.debugger.iter_mut().for_each(|debugger| debugger.begin(script.code()));
+    }
     let job = Job { code: task.code, keys: task.keys, args: task.args };
     let scripts = run.cx.server.clone();
     let ended = engine::with(&scripts.scripts, |engine| engine.run(&mut run, &job));
@@ -220,6 +225,8 @@ struct Run<'r, 'c> {
     reply_at: usize,
     started: Instant,
     slow: Option<Arc<SlowRun>>,
+    /// Somebody goes through the script line by line.
+    debugger: Option<Box<Debugger>>,
     end: Option<End>,
     timer: Timer,
     places: Vec<Place>,
@@ -247,6 +254,7 @@ impl<'r, 'c> Run<'r, 'c> {
             reply_at: cx.reply.out.len(),
             started: timer.mark(),
             slow: None,
+            debugger: None,
             end: None,
             timer,
             places: Vec::new(),
@@ -258,6 +266,14 @@ impl<'r, 'c> Run<'r, 'c> {
     fn finish(mut self, ended: Ended) -> Outcome {
         self.timer.end_run(self.cx.stats);
         self.cx.keys.effects.logged = self.is_logged;
+        if self.end == Some(End::Restart) {
+            self.cx.session.debugger = self.debugger.take();
+        } else if let Some(debugger) = &mut self.debugger {
+            debugger.end();
+            log::notice("Redis synchronous debugging eval session ended");
+            // By that the client knows that the session is over.
+            self.cx.session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+        }
         if let Some(slow) = &self.slow {
             self.cx.server.scripts.busy.leave(slow);
         }
@@ -512,9 +528,18 @@ impl Host for Run<'_, '_> {
         self.cx.reply.out.truncate(self.reply_at);
     }
 
+    fn debugger(&mut self) -> Option<&mut Debugger> {
+        self.debugger.as_deref_mut()
+    }
+
     fn tick(&mut self) -> Verdict {
         if self.end.is_some() {
             return Verdict::Abort;
+        }
+        if let Some(debugger) = &mut self.debugger
+            && self.cx.server.shutdown.is_asked()
+        {
+            debugger.leave();
         }
         let busy = &self.cx.server.scripts.busy;
         if busy.is_ending() {

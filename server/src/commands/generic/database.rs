@@ -39,6 +39,7 @@ pub fn flushdb(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 pub fn flushall(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     flush(cx, args, 0..cx.settings.databases)?;
     cx.server.snapshots.cancel_save();
+    cx.server.replication.full_syncs.cancel();
     let has_saved = !cx.settings.save.is_empty() && !cx.session.is_obeyed() && {
         // Otherwise the next start would bring everything back.
         cx.keys.unlock();

@@ -2,6 +2,7 @@
 
 use super::delete;
 use crate::commands::prelude::*;
+use crate::exec::dispatch::Loading;
 
 /// The conditions of EXPIRE and its like.
 #[derive(Default)]
@@ -70,7 +71,7 @@ fn set_expiry(cx: &mut Cx<'_>, args: &mut Args<'_>, in_seconds: bool, relative: 
         return Ok(());
     }
     let db = cx.keys.db;
-    if at_ms <= cx.now_ms && !cx.batch.role_is_replica && !cx.batch.loading {
+    if at_ms <= cx.now_ms && !cx.batch.role_is_replica && cx.batch.loading == Loading::No {
         delete(cx, key);
         let word = crate::lazyfree::deletion(cx.settings.lazyfree_expire);
         cx.keys.effects.rewrite(db, &[word, key]);

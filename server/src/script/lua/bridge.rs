@@ -1,6 +1,7 @@
 //! The functions scripts call in the `redis` table, and the others that the prelude needs from the host.
 
 use super::convert::{Names, ReplyReader, number_text};
+use super::debug::{log_values, shown_reply, with_debugger};
 use super::errors::{self, Raised};
 use super::random::Lrand48;
 use crate::log;
@@ -10,7 +11,7 @@ use crate::script::flags::{ScriptFlags, is_valid_name};
 use crate::script::libraries::FunctionSpec;
 use mlua::chunk::ChunkMode;
 use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Result, Table, Value, VmState};
-use protocol::{ArgVec, Resp};
+use protocol::{ArgVec, Argv, Resp};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -21,7 +22,7 @@ scoped_tls_hkt::scoped_thread_local!(
 );
 
 /// Instructions between two looks at the clock, as in stock.
-const TICK_INSTRUCTIONS: u32 = 100_000;
+pub const TICK_INSTRUCTIONS: u32 = 100_000;
 
 /// What the host's functions share within one Lua state.
 pub struct Bridge {
@@ -88,6 +89,13 @@ impl Bridge {
         self.put(lua, &redis, "status_reply", |_, lua, args: MultiValue| status_reply(lua, &args))?;
         self.put(lua, &redis, "setresp", |_, lua, args: MultiValue| set_resp(lua, &args))?;
         self.put(lua, &redis, "set_repl", |_, lua, args: MultiValue| set_repl(lua, &args))?;
+        self.put(lua, &redis, "breakpoint", |_, _, _: MultiValue| {
+            Ok(with_debugger(|debugger| debugger.ask_to_stop()).is_some())
+        })?;
+        self.put(lua, &redis, "debug", |_, _, args: MultiValue| {
+            log_values(&args);
+            Ok(())
+        })?;
         self.put(lua, &redis, "acl_check_cmd", |bridge, _, args: MultiValue| bridge.acl_check(&args))?;
         for (name, value) in [
             ("LOG_DEBUG", 0),
@@ -123,7 +131,7 @@ impl Bridge {
     }
 
     /// redis.call and redis.pcall.
-    fn call(&self, lua: &Lua, args: &MultiValue, raises: bool) -> Result<Value> {
+    pub fn call(&self, lua: &Lua, args: &MultiValue, raises: bool) -> Result<Value> {
         let mut argv = self.argv.borrow_mut();
         if let Err(text) = collect(&mut argv, args) {
             return self.fail(lua, text.as_bytes(), false, raises);
@@ -132,7 +140,7 @@ impl Bridge {
             return Err(errors::text(lua, "commands can only be called while a script runs"));
         }
         let _unlimited = Unlimited::new(lua);
-        HOST.with(|host| match host.call(argv.as_argv()) {
+        HOST.with(|host| match call_shown(host, argv.as_argv()) {
             Called::Replied => {
                 let bytes = host.reply();
                 let result = match bytes.split_first() {
@@ -149,6 +157,12 @@ impl Bridge {
                 Err(Error::external(Raised::Aborted))
             }
         })
+    }
+
+    /// The host has asked for the end.
+    pub fn abort(&self, lua: &Lua) -> Result<VmState> {
+        self.arm(lua)?;
+        Err(Error::external(Raised::Aborted))
     }
 
     fn fail(&self, lua: &Lua, text: &[u8], counted: bool, raises: bool) -> Result<Value> {
@@ -221,7 +235,7 @@ impl Bridge {
         })
     }
 
-    fn tick(&self, lua: &Lua) -> Result<VmState> {
+    pub fn tick(&self, lua: &Lua) -> Result<VmState> {
         let deadline = self.loading.try_borrow().ok().and_then(|loading| loading.as_ref()?.deadline);
         if deadline.is_some_and(|deadline| crate::clock::monotonic() > deadline) {
             self.is_armed.set(true);
@@ -231,11 +245,39 @@ impl Bridge {
             return Err(errors::reply(b"FUNCTION LOAD timeout", false));
         }
         if HOST.is_set() && HOST.with(|host| host.tick()) == Verdict::Abort {
-            self.arm(lua)?;
-            return Err(Error::external(Raised::Aborted));
+            return self.abort(lua);
         }
         Ok(VmState::Continue)
     }
+}
+
+/// Runs a command of a script. Where that is being debugged, it is shown, and what comes of it.
+fn call_shown(host: &mut dyn Host, argv: Argv<'_>) -> Called {
+    const SHOWN_MAX: usize = 10;
+    if host.debugger().is_none_or(|debugger| !debugger.is_stepping()) {
+        return host.call(argv);
+    }
+    let mut line = b"<redis>".to_vec();
+    for word in argv.iter().take(SHOWN_MAX) {
+        line.extend_from_slice(&[b" ", word].concat());
+    }
+    if argv.len() > SHOWN_MAX {
+        line.extend_from_slice(format!(" ... ({} more)", argv.len() - SHOWN_MAX).as_bytes());
+    }
+    host.debugger().into_iter().for_each(|debugger| debugger.log_value(line.clone()));
+    let called = host.call(argv);
+    let mut line = Vec::new();
+    match &called {
+        Called::Replied => {
+            line.extend_from_slice(b"<reply> ");
+            shown_reply(host.reply(), &mut line);
+        }
+        Called::Refused(text) => line = format!("<error> {text}").into_bytes(),
+        Called::RefusedBy(text) => line = [b"<error> ", &text[..]].concat(),
+        Called::Abort => return called,
+    }
+    host.debugger().into_iter().for_each(|debugger| debugger.log_value(line.clone()));
+    called
 }
 
 /// Bytes a state may hold while a script runs. More, and the script gets "not enough memory".

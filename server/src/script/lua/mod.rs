@@ -9,6 +9,7 @@
 
 mod bridge;
 mod convert;
+mod debug;
 mod errors;
 mod libs;
 mod random;
@@ -183,15 +184,22 @@ impl Interpreter {
             (Code::Function(..), Some(world)) => (world, &world.run_function),
             _ => (&self.for_scripts, &self.for_scripts.run_script),
         };
+        let is_debugged = host.debugger().is_some();
         let result = (|| {
             let (keys, args) = (self.array(job.keys)?, self.array(job.args)?);
             let _limited = Limited::new(&self.lua);
+            if is_debugged {
+                self.bridge.install_line_hook(&self.lua, world.view.clone())?;
+            }
             HOST.set(host, || run.call::<(bool, Value)>((function, keys, args)))
         })();
         if sweeps {
             let _ = world.sweep.call::<()>(());
         }
         let aborted = self.bridge.is_armed.get();
+        if is_debugged {
+            let _ = self.bridge.install_hook(&self.lua);
+        }
         self.disarm();
         if aborted {
             return Ok(Ended::Aborted { at: self.bridge.ended_at.take() });

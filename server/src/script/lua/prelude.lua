@@ -197,9 +197,9 @@ local tables = copy(table)
 
 local redis = copy(host.redis)
 if kind == 'script' then
-  function redis.breakpoint() return false end
-  function redis.debug() end
   function redis.replicate_commands() return true end
+else
+  redis.breakpoint, redis.debug = nil, nil
 end
 
 for name, library in next, {
