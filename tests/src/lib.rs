@@ -22,6 +22,7 @@
 //! | `BALAS_FUZZ_INPUTS`, `BALAS_FUZZ_SEED` | inputs of each entry of the fuzzers, and where they begin |
 //! | `BALAS_PYTHON` | a Python with the packages of `tests/clients/requirements.txt`; otherwise the one of the path |
 //! | `BALAS_NODE_MODULES` | the packages of `tests/clients/package.json`; without it nothing is run by Node.js |
+//! | `BALAS_STRESS_SECONDS`, `BALAS_STRESS_SEED` | how long the stress goes on, and what is drawn |
 //! | `BALAS_WATCH_SECONDS` | how long a mixed cluster is watched for stability |
 
 pub mod cluster;
