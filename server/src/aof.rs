@@ -373,7 +373,7 @@ impl Aof {
             None => Ok(()),
             Some(core) => {
                 core.drain(server)?;
-                core.writer.sync()
+                core.sync(server)
             }
         }
     }
@@ -386,24 +386,32 @@ impl Core {
             Err(error) => return self.failed(server, "writing to", &error),
         };
         let due = match settings.appendfsync {
-            AppendFsync::Always => written > 0,
+            AppendFsync::Always => true,
             AppendFsync::Everysec => self.synced.elapsed() >= Duration::from_secs(1),
             AppendFsync::No => false,
         };
-        if due && self.writer.synced_bytes() < self.writer.size_bytes() {
-            if let Err(error) = self.writer.sync() {
-                return self.failed(server, "syncing", &error);
-            }
-            self.synced = clock::monotonic();
-            server.persistence.set_durable_offset(self.written_offset);
-            if settings.appendfsync == AppendFsync::Always {
-                server.post_all(|| Mail::LogMoved);
-            }
+        // What others have written and synced is not durable by their word: whoever waits has to be told.
+        if due
+            && server.durable_offset() < self.written_offset
+            && let Err(error) = self.sync(server)
+        {
+            return self.failed(server, "syncing", &error);
         }
         if !server.persistence.aof_write_ok.swap(true, Ordering::Relaxed) {
             log::warning("AOF write error looks solved. The server can write again.");
         }
         if written > 0 { Step::Wrote } else { Step::Idle }
+    }
+
+    /// Syncs what is written, and tells those whose replies wait for that.
+    fn sync(&mut self, server: &Server) -> io::Result<()> {
+        if self.writer.synced_bytes() < self.writer.size_bytes() {
+            self.writer.sync()?;
+        }
+        self.synced = clock::monotonic();
+        server.persistence.set_durable_offset(self.written_offset);
+        server.post_all(|| Mail::LogMoved);
+        Ok(())
     }
 
     fn failed(&self, server: &Server, doing: &str, error: &io::Error) -> Step {
@@ -502,7 +510,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
     // What can be synced before the world stops need not be while it does.
     if let Some(core) = &mut *server.aof.core.lock() {
         core.drain(server)?;
-        core.writer.sync()?;
+        core.sync(server)?;
     }
     let was_open = server.aof.is_open();
     if !was_open {
@@ -577,6 +585,16 @@ pub fn switch(server: &Arc<Server>, on: bool) {
         server.aof.scheduled.store(false, Ordering::Relaxed);
         let _ = core.drain(server).and_then(|()| core.writer.close());
         server.persistence.set_durable_offset(u64::MAX);
+        server.post_all(|| Mail::LogMoved);
+    }
+}
+
+/// `appendfsync` was changed: replies that wait for the disk because of `always` wait no longer than for this.
+pub fn fsync_changed(server: &Server, old: AppendFsync) {
+    if old == AppendFsync::Always
+        && let Err(error) = server.aof.finish(server)
+    {
+        log::warning(&format!("Error syncing the append only file: {error}"));
     }
 }
 

@@ -274,6 +274,9 @@ impl Server {
         if new.appendonly != old.appendonly {
             crate::aof::switch(self, new.appendonly);
         }
+        if new.appendfsync != old.appendfsync {
+            crate::aof::fsync_changed(self, old.appendfsync);
+        }
         if new.repl_backlog_bytes != old.repl_backlog_bytes {
             self.log.set_backlog_bytes(new.repl_backlog_bytes);
         }

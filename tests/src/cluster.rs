@@ -38,7 +38,7 @@ pub fn wait_until(what: &str, at_most: Duration, mut condition: impl FnMut() -> 
 }
 
 /// A port that is free, as is its bus port, and that no other test of this process was given.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     let mut taken = TAKEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     // Test processes that run side by side look in different places.

@@ -1,7 +1,7 @@
 //! Servers to test: processes on free ports, in temporary folders, gone when dropped.
 
 use crate::cluster::free_port;
-use crate::resp::Client;
+use crate::resp::{Client, Value};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,18 +12,23 @@ pub struct Server {
     child: Child,
     binary: PathBuf,
     args: Vec<String>,
-    folder: PathBuf,
+    pub folder: PathBuf,
     pub port: u16,
 }
 
 impl Server {
     /// Starts `binary` with these directives beside port, folder and no snapshots, and waits until it answers.
     pub fn start(binary: &Path, directives: &[&str]) -> Server {
+        Server::start_with(binary, None, directives)
+    }
+
+    /// As [`Server::start`], from a configuration file, which the directives follow.
+    pub fn start_with(binary: &Path, file: Option<&Path>, directives: &[&str]) -> Server {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("balas-test-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for the server");
-        let mut args =
-            vec!["--port".to_owned(), port.to_string(), "--dir".into(), folder.display().to_string()];
+        let mut args: Vec<String> = file.iter().map(|file| file.display().to_string()).collect();
+        args.extend(["--port".to_owned(), port.to_string(), "--dir".into(), folder.display().to_string()]);
         args.extend(["--save".to_owned(), String::new()]);
         args.extend(directives.iter().map(|&directive| directive.to_owned()));
         let child = spawn(binary, &args, &folder);
@@ -44,7 +49,7 @@ impl Server {
     fn wait_until_ready(&mut self) {
         for _ in 0..1000 {
             if let Ok(mut client) = Client::connect(self.port)
-                && client.call(&["PING"]).is_ok_and(|reply| !reply.is_error())
+                && client.call(&["PING"]).is_ok_and(|reply| is_served(&reply))
             {
                 return;
             }
@@ -64,6 +69,11 @@ impl Server {
     pub fn client(&self) -> Client {
         Client::connect(self.port).expect("the server answers")
     }
+}
+
+/// The reply to PING of a server that has its dataset, whether or not it wants a password.
+fn is_served(reply: &Value) -> bool {
+    !reply.is_error() || matches!(reply, Value::Line(_, text) if text.starts_with(b"NOAUTH"))
 }
 
 impl Drop for Server {

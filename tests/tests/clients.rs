@@ -1,55 +1,29 @@
 //! High-level calls of cluster clients, redis-py and the redis crate: a task queue whose workers die, a leaderboard,
 //! a rate limiter, a search for places.
-//!
-//! `tests/run` makes a Python with redis-py in it and names it in `BALAS_PYTHON`. Without that the Python of the
-//! path is taken if it has redis-py.
 
 use balas_tests::cluster::Cluster;
+use balas_tests::languages::{Language, run_script};
 use redis::cluster::{ClusterClient, ClusterConnection};
 use redis::geo::{Coord, RadiusOptions, RadiusOrder, RadiusSearchResult, Unit};
 use redis::streams::{StreamAutoClaimOptions, StreamAutoClaimReply, StreamReadOptions, StreamReadReply};
 use redis::{Commands, RedisResult};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::process::Command;
 
 // ---- redis-py --------------------------------------------------------------------------------------------
 
-/// A Python with redis-py; `None` where there is no Python at all.
-fn python() -> Option<String> {
-    if let Ok(named) = std::env::var("BALAS_PYTHON") {
-        return Some(named);
-    }
-    let has_client = Command::new("python3").args(["-c", "import redis"]).output().ok()?.status.success();
-    assert!(
-        has_client,
-        "python3 has no redis-py: run tests/run, or name a Python that has it in BALAS_PYTHON"
-    );
-    Some("python3".into())
-}
-
-fn run_script(name: &str) {
-    let Some(python) = python() else {
-        eprintln!("skipped: there is no python3 to run redis-py with");
-        return;
-    };
+fn run_on_a_cluster(name: &str) {
     let cluster = Cluster::of_six(&[]);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients").join(name);
-    let ports = cluster.nodes.iter().map(|node| node.port.to_string());
-    let output = Command::new(python).arg(script).args(ports).output().expect("Python runs");
-    let (said, complained) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {}\n{said}\n{complained}", output.status);
+    run_script(Language::Python, name, &cluster.ports());
 }
 
 #[test]
 fn a_task_queue_of_redis_py_outlives_its_workers() {
-    run_script("task_queue.py");
+    run_on_a_cluster("task_queue.py");
 }
 
 #[test]
 fn everyday_calls_of_redis_py_do_what_they_say() {
-    run_script("everyday.py");
+    run_on_a_cluster("everyday.py");
 }
 
 // ---- The redis crate -------------------------------------------------------------------------------------

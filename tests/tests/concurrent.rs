@@ -51,3 +51,28 @@ fn the_log_of_many_clients_makes_the_dataset_again() {
     }
     assert_eq!(after.len(), before.len(), "seed {seed}");
 }
+
+/// Replies wait for the disk with `appendfsync always`. They were lost when the setting changed meanwhile, or when
+/// a rewrite brought the log to disk.
+#[test]
+fn replies_that_wait_for_the_disk_come_whatever_is_set_meanwhile() {
+    let directives = ["--appendonly", "yes", "--appendfsync", "always", "--io-threads", "2"];
+    let server = Server::start(&balas(), &directives);
+    let mut writers: Vec<_> = (0..8).map(|_| server.client()).collect();
+    let mut administrator = server.client();
+    for round in 0..40 {
+        for writer in &mut writers {
+            writer.send(&["INCR", "written"]).expect("sent");
+        }
+        let line =
+            ["CONFIG SET appendfsync everysec", "CONFIG SET appendfsync no", "BGREWRITEAOF"][round % 3];
+        administrator.call(&line.split(' ').collect::<Vec<_>>()).expect("an answer");
+        for writer in &mut writers {
+            let reply = writer.receive().unwrap_or_else(|error| panic!("after {line}: {error}"));
+            assert!(reply.as_i64().is_some(), "{reply:?}");
+        }
+        administrator.call(&["CONFIG", "SET", "appendfsync", "always"]).expect("an answer");
+    }
+    let written = administrator.call(&["GET", "written"]).expect("an answer");
+    assert_eq!(written.text(), Some(&b"320"[..]));
+}

@@ -24,6 +24,7 @@ pub use value::{Kind, Param, Value};
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::Mutex;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -50,10 +51,13 @@ impl Values {
 
     /// Brings values that are allowed but not used as they stand to those that are.
     pub fn normalise(&mut self) {
-        const HZ_MAX: i64 = 500;
-        let hz = row_of("hz").expect("in the table");
-        if let Value::Int(n) = &mut self.0[hz] {
-            *n = (*n).clamp(1, HZ_MAX);
+        const USED: [(&str, RangeInclusive<i64>); 2] =
+            [("hz", 1..=500), ("repl-backlog-size", 16384..=i64::MAX)];
+        for (name, range) in USED {
+            let row = row_of(name).expect("in the table");
+            if let Value::Int(n) = &mut self.0[row] {
+                *n = (*n).clamp(*range.start(), *range.end());
+            }
         }
     }
 
