@@ -4,6 +4,7 @@ mod banner;
 pub mod cli;
 pub mod crash;
 mod daemon;
+pub mod huge_pages;
 pub mod limits;
 pub mod oom;
 mod pidfile;
@@ -29,6 +30,7 @@ use std::sync::atomic::Ordering;
 
 /// Starts a server and runs it until it is told to end. Returns the process's exit code.
 pub fn serve(start: Start) -> io::Result<i32> {
+    huge_pages::hold_back();
     let Start { loaded, file, stdin, configured } = start;
     let mut values = loaded.values;
     crate::exec::table::rename(&loaded.renamed).map_err(io::Error::other)?;

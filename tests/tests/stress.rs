@@ -67,7 +67,7 @@ fn let_loose(node: &Node, seed: u64, how_long: Duration, flushes: bool) {
 
 /// A stored value after a restart: listpacks know no negative zero, and a sorted set that had grown too large for one
 /// by settings that have changed again is one after it is loaded, as in stock.
-fn settled(value: &Vec<Value>) -> Vec<Value> {
+fn settled(value: &[Value]) -> Vec<Value> {
     let zero = |item: &Value| match item {
         Value::Blob(kind, text) if text == b"-0" => Value::Blob(*kind, b"0".to_vec()),
         other => other.clone(),

@@ -93,7 +93,7 @@ impl Messages {
 
     fn subscribe(&self, stage: &Stage, way: Way, number: usize) {
         let mut connection = stage.connect();
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             connection.ask(&["HELLO", "3"]);
         }
         let client = connection.raw();
