@@ -100,7 +100,7 @@ fn nothing_is_lost_or_doubled_on_four_threads() {
     let after = everything(&mut node.client()).expect("the server answers");
     let lasting = |value: &[Value]| value[1].as_i64() == Some(-1);
     for (key, value) in before.iter().filter(|(_, value)| lasting(value)) {
-        assert_eq!(after.get(key).map(settled), Some(settled(value)), "seed {seed}: {key:?}");
+        assert_eq!(after.get(key).map(|value| settled(value)), Some(settled(value)), "seed {seed}: {key:?}");
     }
     assert!(after.keys().all(|key| before.contains_key(key)), "seed {seed}: keys come from nowhere");
     assert_eq!(unrest::digest(&node), digest, "seed {seed}");
