@@ -45,6 +45,8 @@ impl Exporter {
 
     /// What the exporter says of a node.
     fn scrape(&self, node: &Node) -> Metrics {
+        // A command is counted when it is over: no first INFO tells of itself.
+        node.ask(&["INFO"]);
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("it listens");
         let target = format!("redis://{}", node.address());
         let request = format!("GET /scrape?target={target} HTTP/1.0\r\nHost: localhost\r\n\r\n");

@@ -225,8 +225,31 @@ fn directed(order: Ordering, descending: bool) -> Ordering {
     if descending { order.reverse() } else { order }
 }
 
-/// The elements' indices in numeric order; of equals the lesser text is first.
-fn by_number(cx: &mut Cx<'_>, texts: &Texts, options: &Options<'_>) -> Result<Vec<usize>, ReplyError> {
+/// The `wanted` part of what sorting all items would give. `compare` must not find two of them equal.
+fn sort_part<T>(
+    mut items: Vec<T>,
+    wanted: Range<usize>,
+    mut compare: impl FnMut(&T, &T) -> Ordering,
+) -> Vec<T> {
+    if wanted.end < items.len() {
+        items.select_nth_unstable_by(wanted.end, &mut compare);
+        items.truncate(wanted.end);
+    }
+    if 0 < wanted.start && wanted.start < items.len() {
+        items.select_nth_unstable_by(wanted.start, &mut compare);
+    }
+    items.drain(..wanted.start);
+    items.sort_unstable_by(compare);
+    items
+}
+
+/// The indices of the wanted elements in numeric order; of equals the lesser text is first.
+fn by_number(
+    cx: &mut Cx<'_>,
+    texts: &Texts,
+    options: &Options<'_>,
+    wanted: Range<usize>,
+) -> Result<Vec<usize>, ReplyError> {
     let mut weights = Vec::with_capacity(texts.len());
     for i in 0..texts.len() {
         let text = texts.get(i);
@@ -238,46 +261,42 @@ fn by_number(cx: &mut Cx<'_>, texts: &Texts, options: &Options<'_>) -> Result<Ve
         };
         weights.push((weight.ok_or(NOT_NUMBERS)?, i));
     }
-    weights.sort_by(|a, b| {
+    let sorted = sort_part(weights, wanted, |a, b| {
         let order = a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal);
-        directed(order.then_with(|| texts.get(a.1).cmp(texts.get(b.1))), options.descending)
+        let order = order.then_with(|| texts.get(a.1).cmp(texts.get(b.1)));
+        directed(order, options.descending).then(a.1.cmp(&b.1))
     });
-    Ok(weights.into_iter().map(|(_, i)| i).collect())
+    Ok(sorted.into_iter().map(|(_, i)| i).collect())
 }
 
-/// The elements' indices in the order of texts, their own or those BY names. An absent text comes first.
-fn by_text(cx: &mut Cx<'_>, texts: &Texts, options: &Options<'_>) -> Vec<usize> {
+/// The indices of the wanted elements in the order of texts, their own or those BY names. An absent text comes first.
+fn by_text(cx: &mut Cx<'_>, texts: &Texts, options: &Options<'_>, wanted: Range<usize>) -> Vec<usize> {
+    let all = 0..texts.len();
     let Some(pattern) = &options.by else {
-        let keyed = (0..texts.len()).map(|i| (prefix(texts.get(i)), i)).collect();
-        return sorted_texts(keyed, |i| texts.get(i), options.descending);
+        let keyed = all.map(|i| (Some(prefix(texts.get(i))), i)).collect();
+        return sorted_texts(keyed, texts, options.descending, wanted);
     };
-    let mut weights = Texts::default();
-    let (mut present, mut absent) = (Vec::new(), Vec::new());
-    for i in 0..texts.len() {
+    let (mut weights, mut keyed) = (Texts::default(), Vec::with_capacity(texts.len()));
+    for i in all {
         pattern.look_up(cx, texts.get(i), |value, _| {
             weights.push(value.unwrap_or_default());
-            match value {
-                Some(value) => present.push((prefix(value), i)),
-                None => absent.push(i),
-            }
+            keyed.push((value.map(prefix), i));
         });
     }
-    let mut order = sorted_texts(present, |i| weights.get(i), options.descending);
-    if options.descending {
-        order.extend(absent);
-        return order;
-    }
-    absent.extend(order);
-    absent
+    sorted_texts(keyed, &weights, options.descending, wanted)
 }
 
-fn sorted_texts<'t>(
-    mut keyed: Vec<(u64, usize)>,
-    text: impl Fn(usize) -> &'t [u8],
+fn sorted_texts(
+    keyed: Vec<(Option<u64>, usize)>,
+    texts: &Texts,
     descending: bool,
+    wanted: Range<usize>,
 ) -> Vec<usize> {
-    keyed.sort_by(|a, b| directed(a.0.cmp(&b.0).then_with(|| text(a.1).cmp(text(b.1))), descending));
-    keyed.into_iter().map(|(_, i)| i).collect()
+    let sorted = sort_part(keyed, wanted, |a, b| {
+        let order = a.0.cmp(&b.0).then_with(|| texts.get(a.1).cmp(texts.get(b.1)));
+        directed(order, descending).then(a.1.cmp(&b.1))
+    });
+    sorted.into_iter().map(|(_, i)| i).collect()
 }
 
 fn sort_generic(cx: &mut Cx<'_>, args: &mut Args<'_>, may_store: bool) -> Done {
@@ -298,11 +317,11 @@ fn sort_generic(cx: &mut Cx<'_>, args: &mut Args<'_>, may_store: bool) -> Done {
     let is_cut = options.unsorted && cx.keys.held(key).is_some_and(|entry| entry.type_of() != Type::Set);
     let wanted = if is_cut { 0..texts.len() } else { options.wanted(texts.len()) };
     let order: Vec<usize> = match () {
-        () if options.unsorted => (0..texts.len()).collect(),
-        () if options.alpha => by_text(cx, &texts, &options),
-        () => by_number(cx, &texts, &options)?,
+        () if options.unsorted => wanted.collect(),
+        () if options.alpha => by_text(cx, &texts, &options, wanted),
+        () => by_number(cx, &texts, &options, wanted)?,
     };
-    let sorted = order[wanted].iter().map(|&i| texts.get(i));
+    let sorted = order.iter().map(|&i| texts.get(i));
     match options.store {
         Some(to) => store(cx, to, sorted, &options),
         None => reply(cx, sorted, &options),
