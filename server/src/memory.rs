@@ -111,6 +111,12 @@ pub fn used_bytes() -> u64 {
         .max(0) as u64
 }
 
+/// Has the allocator give back to the system what the calling thread holds and does not use.
+pub fn purge() {
+    // SAFETY: mi_collect has no preconditions.
+    unsafe { mi::mi_collect(true) }
+}
+
 /// The allocator's own statistics, as text.
 pub fn allocator_stats() -> String {
     unsafe extern "C" fn append(text: *const c_char, into: *mut c_void) {

@@ -33,6 +33,8 @@ pub struct WriteLog {
 
 struct Tail {
     chunks: VecDeque<Chunk>,
+    /// What the chunks' bytes have room for.
+    chunk_room_bytes: usize,
     /// Offset of the first byte still held.
     first: u64,
     end: u64,
@@ -74,6 +76,7 @@ impl WriteLog {
             end: AtomicU64::new(0),
             tail: Mutex::new(Tail {
                 chunks: VecDeque::new(),
+                chunk_room_bytes: 0,
                 first: 0,
                 end: 0,
                 db: None,
@@ -95,7 +98,7 @@ impl WriteLog {
         self.active.store(active, Ordering::Relaxed);
         if !active {
             let mut tail = self.tail.lock();
-            tail.chunks.clear();
+            tail.clear();
             tail.first = tail.end;
             tail.db = None;
         }
@@ -132,7 +135,7 @@ impl WriteLog {
     /// Bytes of memory the log takes, and how many of those are not its backlog's: what readers that lag make it hold.
     pub fn memory_bytes(&self) -> (u64, u64) {
         let tail = self.tail.lock();
-        let total: u64 = tail.chunks.iter().map(|chunk| chunk.bytes.capacity() as u64).sum();
+        let total = (tail.chunks.capacity() * size_of::<Chunk>() + tail.chunk_room_bytes) as u64;
         (total, total.saturating_sub(tail.backlog_bytes))
     }
 
@@ -195,7 +198,7 @@ impl WriteLog {
     /// Starts another history at `offset`, forgetting all that is held.
     pub fn restart_at(&self, offset: u64) {
         let mut tail = self.tail.lock();
-        tail.chunks.clear();
+        tail.clear();
         tail.first = offset;
         tail.end = offset;
         tail.db = None;
@@ -298,8 +301,15 @@ impl Tail {
             self.chunks.push_back(Chunk { start: self.end, bytes: Vec::new(), transient: Vec::new() });
         }
         let chunk = self.chunks.back_mut().expect("pushed above");
+        let room_before = chunk.bytes.capacity();
         chunk.bytes.extend_from_slice(bytes);
+        self.chunk_room_bytes += chunk.bytes.capacity() - room_before;
         self.end += bytes.len() as u64;
+    }
+
+    fn clear(&mut self) {
+        self.chunks.clear();
+        self.chunk_room_bytes = 0;
     }
 
     fn chunk_bytes(&self) -> u64 {
@@ -319,6 +329,7 @@ impl Tail {
                 break;
             }
             self.first = chunk.end();
+            self.chunk_room_bytes -= chunk.bytes.capacity();
             self.chunks.pop_front();
         }
     }
@@ -411,6 +422,8 @@ mod tests {
         log.append_stream(&line);
         assert!(log.held_bytes() <= 1000 + 2 * SMALLEST_CHUNK_BYTES, "{}", log.held_bytes());
         assert!(!log.reaches(0) && log.reaches(log.end()));
+        let (total, beyond_backlog) = log.memory_bytes();
+        assert!(total > log.held_bytes() && beyond_backlog == total - 1000, "{total} {beyond_backlog}");
         assert_eq!(log.cursor_at(0).err(), Some(Lost));
     }
 }

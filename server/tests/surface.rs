@@ -300,3 +300,43 @@ fn a_pipeline_is_answered_as_its_commands_would_be_one_by_one() {
     assert_eq!(other.ask(&["CLIENT", "UNPAUSE"]).text(), "OK");
     assert_eq!([node.read().text(), node.read().text()], ["OK", "late"]);
 }
+
+#[test]
+fn the_process_has_a_title() {
+    let mut node = Node::ours(&[]);
+    let title = |node: &Node| {
+        let bytes = std::fs::read(format!("/proc/{}/cmdline", node.pid())).expect("it runs");
+        String::from_utf8_lossy(&bytes).trim_end_matches('\0').to_owned()
+    };
+    let whole = title(&node);
+    assert!(whole.ends_with(&format!("balas *:{}", node.port)), "{whole}");
+    assert_eq!(node.ask(&["CONFIG", "SET", "proc-title-template", "T {port} {server-mode}"]).text(), "OK");
+    assert_eq!(title(&node), format!("T {}", node.port));
+    // A longer one is cut: there is no more room than the command line took.
+    let long = "x".repeat(5000);
+    assert_eq!(node.ask(&["CONFIG", "SET", "proc-title-template", &long]).text(), "OK");
+    let cut = title(&node);
+    assert!(cut.len() < 5000 && cut.bytes().all(|b| b == b'x') && cut.len() >= whole.len(), "{cut}");
+}
+
+#[test]
+fn memory_says_what_it_can() {
+    let mut node = Node::ours(&[]);
+    assert!(node.ask(&["MEMORY", "MALLOC-STATS"]).text().len() > 100);
+    assert_eq!(node.ask(&["MEMORY", "PURGE"]).text(), "OK");
+    assert!(node.ask(&["MEMORY", "DOCTOR"]).text().contains("nearly empty"));
+    assert_eq!(node.ask(&["SETRANGE", "key", "10000000", "x"]).text(), "10000001");
+    let mut other = node.another();
+    other.send_raw(b"*2\r\n$6\r\nAPPEND\r\n$2000000\r\n");
+    other.send_raw(&vec![b'x'; 1_000_000]);
+    // Clients are counted once a second.
+    let mut text = String::new();
+    for _ in 0..500 {
+        text = node.ask(&["MEMORY", "DOCTOR"]).text();
+        if text.contains("Clients hold much memory") {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("{text}");
+}

@@ -122,6 +122,7 @@ fn memory_doctor(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn memory_purge(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
+    crate::memory::purge();
     cx.reply.ok();
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Value {
 
 /// A connection, with the process behind it if this one started it.
 pub struct Node {
-    port: u16,
+    pub port: u16,
     stream: BufReader<TcpStream>,
     process: Option<(Child, PathBuf)>,
 }
@@ -147,8 +147,12 @@ impl Node {
         }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("a process of its own").0.id()
+    }
+
     pub fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("a process of its own").0.id().to_string();
+        let pid = self.pid().to_string();
         let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill runs");
         assert!(status.success());
     }
