@@ -176,6 +176,7 @@ impl SlotSaver for Collector {
     fn save(&self, db: usize, _slot: Slot, entries: &mut dyn Iterator<Item = &Entry>) {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
+        let mut string_bytes = 0;
         for entry in entries {
             self.progress.keys_processed.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
@@ -186,11 +187,16 @@ impl SlotSaver for Collector {
                     access: entry.access(),
                     object: object.clone(),
                 }),
-                None => self.encoder.entry(&mut bytes, entry),
+                None => {
+                    self.encoder.entry(&mut bytes, entry);
+                    string_bytes += string_len(entry);
+                }
             }
         }
         if std::thread::current().id() != self.walker {
-            self.progress.copied_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            // What is compressed was read and held all the same.
+            let copied = bytes.len().max(string_bytes);
+            self.progress.copied_bytes.fetch_add(copied as u64, Ordering::Relaxed);
         }
         let mut queue = self.queue.lock();
         if !bytes.is_empty() {
@@ -204,6 +210,14 @@ impl SlotSaver for Collector {
             }
         }
         queue.extend(large);
+    }
+}
+
+fn string_len(entry: &Entry) -> usize {
+    match entry.value() {
+        ValueRef::Bytes(bytes) => bytes.len(),
+        ValueRef::Object(Object::Str(bytes)) => bytes.len(),
+        _ => 0,
     }
 }
 
