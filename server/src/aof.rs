@@ -68,7 +68,11 @@ struct Core {
 }
 
 fn names(settings: &Settings) -> AofNames {
-    AofNames { folder: settings.appenddirname.clone(), file: settings.appendfilename.clone() }
+    AofNames {
+        folder: settings.appenddirname.clone(),
+        file: settings.appendfilename.clone(),
+        rdb_base: settings.aof_use_rdb_preamble,
+    }
 }
 
 /// What a new file begins with. A file that is read begins in database 0, but our master's stream may be in
@@ -120,7 +124,11 @@ pub fn read_again(server: &Arc<Server>, world: &mut dyn AtRest) -> Result<(), St
 /// Starts to write, after what was found has been read.
 fn begin(server: &Arc<Server>, storage: Disk, names: AofNames, found: Plan) -> io::Result<()> {
     let size: u64 = found.files.iter().map(|file| file.size_bytes).sum();
+    let rdb_base = names.rdb_base;
     let empty_base = |file: &mut <Disk as Storage>::File| {
+        if !rdb_base {
+            return Ok(());
+        }
         let mut writer = Writer::new(file, RdbVersion::V11, true)?;
         writer.saved_by(&SavedBy {
             ctime_s: clock::now_ms() / 1000,
@@ -516,7 +524,8 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
     if !was_open {
         begin_waiting(server)?;
     }
-    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase };
+    let rdb_base = server.settings().aof_use_rdb_preamble;
+    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase, is_commands: !rdb_base };
     let begin = |_: &mut crate::gate::World<'_>| {
         let mut core = server.aof.core.lock();
         let core = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
@@ -537,6 +546,7 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
         let _ = core_ref.writer.abandon_rewrite();
         return Err(error);
     }
+    core_ref.writer.set_rdb_base(rdb_base);
     core_ref.writer.finish_rewrite(None)?;
     server.aof.waits_for_base.store(false, Ordering::Relaxed);
     let settings = server.settings();

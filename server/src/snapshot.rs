@@ -6,9 +6,11 @@
 
 mod load;
 mod progress;
+mod sheet;
 
 pub use load::{Filler, Loaded, Staged, load_file, load_staged, read_into_dataset, read_options};
 pub use progress::Progress;
+use sheet::{Form, Sheet};
 
 use crate::clock;
 use crate::config::Settings;
@@ -18,7 +20,7 @@ use crate::server::Server;
 use keyspace::table::Item;
 use keyspace::{Entry, Object, SlotSaver, ValueRef};
 use parking_lot::Mutex;
-use persistence::rdb::{EncodeOptions, Encoder, RdbVersion, ReplicationInfo, SavedBy, Writer};
+use persistence::rdb::{RdbVersion, ReplicationInfo, SavedBy};
 use protocol::Slot;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -110,7 +112,7 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
 
 /// Entries on their way into a snapshot.
 struct Collector {
-    encoder: Encoder,
+    form: Form,
     progress: Arc<Progress>,
     /// Who walks: what others save, they save because they are about to change it.
     walker: ThreadId,
@@ -133,22 +135,16 @@ enum Chunk {
 }
 
 impl Collector {
-    fn new(server: &Server, version: RdbVersion, compress: bool) -> Arc<Collector> {
-        let encoder = Encoder::new(EncodeOptions { version, compress, ..EncodeOptions::default() });
+    fn new(server: &Server, form: Form) -> Arc<Collector> {
         let progress = server.snapshots.progress.clone();
         progress.begin(server.keyspace.len() as u64);
-        Arc::new(Collector {
-            encoder,
-            progress,
-            walker: std::thread::current().id(),
-            queue: Mutex::default(),
-        })
+        Arc::new(Collector { form, progress, walker: std::thread::current().id(), queue: Mutex::default() })
     }
 
     /// Writes out what has been collected so far. `pace` is called between chunks.
     fn drain<W: Write>(
         &self,
-        writer: &mut Writer<W>,
+        writer: &mut Sheet<W>,
         current_db: &mut Option<usize>,
         mut pace: impl FnMut(),
     ) -> io::Result<()> {
@@ -159,7 +155,7 @@ impl Collector {
                 Chunk::Encoded { db, bytes } => (db, bytes),
                 Chunk::Large { db, key, expire_at_ms, access, object } => {
                     let mut bytes = Vec::new();
-                    self.encoder.parts(&mut bytes, &key, expire_at_ms, access, ValueRef::Object(&object));
+                    self.form.parts(&mut bytes, &key, expire_at_ms, access, ValueRef::Object(&object));
                     (db, bytes)
                 }
             };
@@ -176,6 +172,7 @@ impl SlotSaver for Collector {
     fn save(&self, db: usize, _slot: Slot, entries: &mut dyn Iterator<Item = &Entry>) {
         let mut bytes = Vec::with_capacity(SMALL_BYTES * entries.size_hint().0);
         let mut large = Vec::new();
+        let mut string_bytes = 0;
         for entry in entries {
             self.progress.keys_processed.fetch_add(1, Ordering::Relaxed);
             match entry.object_arc().filter(|object| is_large(object)) {
@@ -186,11 +183,16 @@ impl SlotSaver for Collector {
                     access: entry.access(),
                     object: object.clone(),
                 }),
-                None => self.encoder.entry(&mut bytes, entry),
+                None => {
+                    self.form.entry(&mut bytes, entry);
+                    string_bytes += string_len(entry);
+                }
             }
         }
         if std::thread::current().id() != self.walker {
-            self.progress.copied_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            // What is compressed was read and held all the same.
+            let copied = bytes.len().max(string_bytes);
+            self.progress.copied_bytes.fetch_add(copied as u64, Ordering::Relaxed);
         }
         let mut queue = self.queue.lock();
         if !bytes.is_empty() {
@@ -204,6 +206,14 @@ impl SlotSaver for Collector {
             }
         }
         queue.extend(large);
+    }
+}
+
+fn string_len(entry: &Entry) -> usize {
+    match entry.value() {
+        ValueRef::Bytes(bytes) => bytes.len(),
+        ValueRef::Object(Object::Str(bytes)) => bytes.len(),
+        _ => 0,
     }
 }
 
@@ -292,6 +302,8 @@ impl Drag {
 pub struct Shape {
     pub version: RdbVersion,
     pub purpose: Purpose,
+    /// Commands instead of an RDB file.
+    pub is_commands: bool,
 }
 
 /// Whom a snapshot is for: without them there is no reason to go on with it.
@@ -329,15 +341,19 @@ pub fn take<W: Write, T>(
         let mut world = server.gate.stop_world();
         let begun = begin(&mut world)?;
         let version = version_for(server, shape.version);
-        let collector = Collector::new(server, version, settings.rdb_compression);
+        let form = match shape.is_commands {
+            true => Form::Commands,
+            false => Form::rdb(version, settings.rdb_compression),
+        };
+        let collector = Collector::new(server, form);
         let id = server.keyspace.begin_snapshot(collector.clone());
         let id = id.ok_or_else(|| io::Error::other("another snapshot is running"))?;
         server.snapshots.taken.fetch_add(1, Ordering::Relaxed);
         (collector, version, id, begun, StreamPlace::now(server), server.scripts.libraries.current())
     };
     let result = (|| {
-        let mut writer = Writer::new(out(&begun)?, version, settings.rdb_checksum)?;
-        writer.saved_by(&saved_by(server, shape, at))?;
+        let mut writer = Sheet::new(collector.form, out(&begun)?, version, settings.rdb_checksum)?;
+        writer.head(&saved_by(server, shape, at), settings.aof_timestamp_enabled)?;
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut db = None;
         let mut failed = None;
@@ -409,20 +425,21 @@ fn saved_by(server: &Server, shape: &Shape, at: StreamPlace) -> SavedBy {
     }
 }
 
-const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump };
+const ON_DISK: Shape = Shape { version: RdbVersion::V11, purpose: Purpose::Dump, is_commands: false };
 
 /// SAVE and the save at shutdown: the world is at rest, and stays so.
 pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let settings = server.settings();
     let version = version_for(server, ON_DISK.version);
-    let collector = Collector::new(server, version, settings.rdb_compression);
+    let form = Form::rdb(version, settings.rdb_compression);
+    let collector = Collector::new(server, form);
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
     server.snapshots.cancel_save();
     let result = write_atomically(&path, &temporary_name(), |file| {
         let mut drag = Drag::default();
-        let mut writer = Writer::new(file, version, settings.rdb_checksum)?;
-        writer.saved_by(&saved_by(server, &ON_DISK, StreamPlace::now(server)))?;
+        let mut writer = Sheet::new(form, file, version, settings.rdb_checksum)?;
+        writer.head(&saved_by(server, &ON_DISK, StreamPlace::now(server)), false)?;
         let libraries = server.scripts.libraries.current();
         libraries.iter().try_for_each(|library| writer.function(&library.body))?;
         let mut current = None;

@@ -76,3 +76,30 @@ fn replies_that_wait_for_the_disk_come_whatever_is_set_meanwhile() {
     let written = administrator.call(&["GET", "written"]).expect("an answer");
     assert_eq!(written.text(), Some(&b"320"[..]));
 }
+
+/// Replies that could not be sent any more are nobody else's.
+#[test]
+fn nobody_gets_the_replies_of_a_client_that_has_gone() {
+    let server = Server::start(&balas(), &["--io-threads", "1"]);
+    let mut stays = server.client();
+    let long = "x".repeat(2000);
+    for round in 0..300 {
+        let mut goes = server.client();
+        let echo = vec!["ECHO", long.as_str()];
+        let pipeline = vec![&echo; 20];
+        for _ in 0..5 {
+            // The server may have noticed already.
+            let _ = goes.send_all(&pipeline);
+        }
+        drop(goes);
+        for nth in 0..5 {
+            let word = format!("{round}-{nth}");
+            let reply = stays.call(&["ECHO", &word]).expect("answered");
+            assert!(
+                reply.text() == Some(word.as_bytes()),
+                "round {round}: {} bytes",
+                format!("{reply:?}").len()
+            );
+        }
+    }
+}

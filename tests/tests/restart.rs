@@ -315,3 +315,54 @@ fn times_are_noted_in_the_aof_between_commands() {
     node.restart();
     assert_same("with times", &kept, &dataset(&mut node.client()));
 }
+
+/// A base of commands is read by servers of any age, as an RDB file is not.
+#[test]
+fn a_base_of_commands_makes_the_dataset_again_here_and_in_stock() {
+    let mut node =
+        Node::start(Kind::Balas, &[AOF[0], AOF[1], "aof-use-rdb-preamble no", "enable-debug-command yes"]);
+    fill_server(&mut node.client(), "kept", 10);
+    node.call(&["DEL", "a key"]);
+    for argv in [
+        &["XADD", "stream", "5-1", "field", "value", "other", "1"][..],
+        &["XADD", "stream", "6-1", "field", "value"],
+        &["XADD", "stream", "7-1", "field", "value"],
+        &["XDEL", "stream", "7-1"],
+        &["XGROUP", "CREATE", "stream", "group", "0"],
+        &["XGROUP", "CREATECONSUMER", "stream", "group", "idle"],
+        &["XREADGROUP", "GROUP", "group", "busy", "COUNT", "2", "STREAMS", "stream", ">"],
+        &["XGROUP", "CREATE", "empty stream", "group", "$", "MKSTREAM"],
+        &["ZADD", "scores", "inf", "a", "-inf", "b", "0.25", "c", "1048576", "d"],
+        &["SET", "binary", "\r\n\0*1"],
+        &["PEXPIREAT", "binary", "99999999999999"],
+    ] {
+        assert!(!node.call(argv).is_error(), "{argv:?}");
+    }
+    let functions = "#!lua name=l\nredis.register_function('f', function() return 7 end)";
+    assert_eq!(node.ask(&["FUNCTION", "LOAD", functions]), "l");
+    let mut other = node.client();
+    other.call(&["SELECT", "3"]).expect("answered");
+    other.call(&["SET", "in three", "1"]).expect("answered");
+    start_rewrite(&node);
+    wait_until("it is rewritten", SOON, || node.field("persistence", "aof_rewrite_in_progress") == "0");
+    assert!(node.folder.join("appendonlydir/appendonly.aof.2.base.aof").exists());
+    fill_server(&mut node.client(), "after", 2);
+    let (kept, digest) = (dataset(&mut node.client()), node.ask(&["DEBUG", "DIGEST"]));
+    let pending = node.ask(&["XPENDING", "stream", "group"]);
+    for kind in [Kind::Balas, Kind::Stock, Kind::Balas] {
+        node.terminate();
+        node.restart_as(kind);
+        assert_same("commands", &kept, &dataset(&mut node.client()));
+        assert_eq!(node.ask(&["DEBUG", "DIGEST"]), digest, "{kind:?}");
+        assert_eq!(node.ask(&["XPENDING", "stream", "group"]), pending);
+        assert_eq!(node.call(&["FCALL", "f", "0"]).as_i64(), Some(7));
+    }
+    // And back.
+    node.ok(&["CONFIG", "SET", "aof-use-rdb-preamble", "yes"]);
+    start_rewrite(&node);
+    wait_until("it is rewritten", SOON, || node.field("persistence", "aof_rewrite_in_progress") == "0");
+    assert!(node.folder.join("appendonlydir/appendonly.aof.3.base.rdb").exists());
+    node.kill();
+    node.restart();
+    assert_eq!(node.ask(&["DEBUG", "DIGEST"]), digest);
+}

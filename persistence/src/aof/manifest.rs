@@ -17,11 +17,13 @@ const MAX_LINE_BYTES: usize = 1024;
 pub struct AofNames {
     pub folder: String,
     pub file: String,
+    /// New bases are RDB files; otherwise they hold commands.
+    pub rdb_base: bool,
 }
 
 impl Default for AofNames {
     fn default() -> Self {
-        AofNames { folder: "appendonlydir".to_owned(), file: "appendonly.aof".to_owned() }
+        AofNames { folder: "appendonlydir".to_owned(), file: "appendonly.aof".to_owned(), rdb_base: true }
     }
 }
 
@@ -50,7 +52,8 @@ impl AofNames {
     }
 
     pub fn base(&self, seq: u64) -> String {
-        format!("{}.{seq}.base.rdb", self.file)
+        let suffix = if self.rdb_base { "rdb" } else { "aof" };
+        format!("{}.{seq}.base.{suffix}", self.file)
     }
 
     pub fn incr(&self, seq: u64) -> String {

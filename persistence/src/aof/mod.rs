@@ -10,6 +10,7 @@
 //! **Invariant:** files that a manifest names are safe on disk before the manifest is, and are removed only
 //! after a manifest without them is.
 
+pub mod commands;
 mod manifest;
 mod plan;
 mod reader;

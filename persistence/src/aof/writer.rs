@@ -188,6 +188,11 @@ impl<S: Storage> AofWriter<S> {
         self.storage.create(&self.names.path(&self.names.temporary_base()))
     }
 
+    /// Whether the base that is finished next is an RDB file.
+    pub fn set_rdb_base(&mut self, rdb_base: bool) {
+        self.names.rdb_base = rdb_base;
+    }
+
     /// The base is written and synced: it takes the place of all increments but the one being written.
     /// Returns the names of the files that were removed.
     pub fn finish_rewrite(&mut self, start_offset: Option<u64>) -> io::Result<Vec<String>> {

@@ -367,6 +367,8 @@ impl IoThread {
             }
             return turn.state().put(token, conn);
         }
+        // What could not be sent is nobody else's.
+        self.out.clear();
         let _ = self.poll.registry().deregister(conn.socket.source());
         self.replicas.retain(|&other| other != token);
         self.waiting.retain(|&other| other != token);

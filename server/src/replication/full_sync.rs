@@ -189,7 +189,7 @@ pub fn run(server: &Arc<Server>) {
 fn shape(kind: Kind) -> Shape {
     let purpose = if kind.functions_only { Purpose::FunctionsForReplicas } else { Purpose::Replicas };
     // A 7.0 replica reads version 10, and all later ones do too.
-    Shape { version: RdbVersion::V10, purpose }
+    Shape { version: RdbVersion::V10, purpose, is_commands: false }
 }
 
 /// The moment of the snapshot: puts the cursor of each replica there, and forgets those who are gone.
