@@ -365,12 +365,14 @@ impl Settings {
     }
 }
 
-/// A percentage of maxmemory is kept as a negative number.
+/// A percentage of maxmemory is kept as a negative number. With less than the least limit nobody could set another.
 fn client_memory_limit(limit: i64, maxmemory: i64) -> u64 {
-    match u64::try_from(limit) {
+    const LEAST: u64 = 128 << 10;
+    let bytes = match u64::try_from(limit) {
         Ok(bytes) => bytes,
         Err(_) => (maxmemory as f64 * limit.unsigned_abs() as f64 / 100.0) as u64,
-    }
+    };
+    if bytes == 0 { 0 } else { bytes.max(LEAST) }
 }
 
 fn access(text: &str) -> Access {
