@@ -21,12 +21,13 @@ const OTHER_FILES: usize = 500;
 /// How long buffers of idle connections may take to go.
 const IDLE_MS: u64 = 5000;
 
-/// Work whose cost is told per command, or per transaction. Returns how many there were.
+/// Work whose cost is told per command, or per transaction.
 struct Work {
     name: &'static str,
     run: fn(&Server) -> Result<Measured, BenchError>,
 }
 
+/// What a piece of work cost in all, and how many commands it was.
 struct Measured {
     cpu_ns: Option<u64>,
     commands: u64,
