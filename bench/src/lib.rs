@@ -13,6 +13,7 @@ pub mod memory;
 pub mod proc;
 pub mod script;
 pub mod server;
+pub mod serving;
 pub mod speed;
 pub mod stats;
 pub mod table;

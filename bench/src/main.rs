@@ -1,7 +1,7 @@
 //! `balas-bench`: the load harness's command line.
 
 use balas_bench::server::{self, Server};
-use balas_bench::{BenchError, bgsave, data, memory, speed};
+use balas_bench::{BenchError, bgsave, data, memory, serving, speed};
 use clap::Parser;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -45,6 +45,9 @@ struct Words {
     /// Measure commands on data of all types, and their memory, instead of speed
     #[arg(long)]
     data: bool,
+    /// Measure messages, scripts, transactions and many connections instead of speed
+    #[arg(long)]
+    server: bool,
     /// Of --data: only what has one of these in its name
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -82,7 +85,11 @@ fn run(words: &Words) -> Result<(), BenchError> {
         }
         data::compare_memory(&programs, base, &words.only)?;
     }
-    if words.memory || words.bgsave || words.data {
+    if words.server {
+        serving::compare_cost(&start(&programs)?, base, words.rounds)?;
+        serving::compare_connections(&programs, base)?;
+    }
+    if words.memory || words.bgsave || words.data || words.server {
         return Ok(());
     }
     let tests = speed::select(&words.tests)?;

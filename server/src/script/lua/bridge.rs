@@ -10,7 +10,7 @@ use crate::script::engine::{Called, Host, Verdict};
 use crate::script::flags::{ScriptFlags, is_valid_name};
 use crate::script::libraries::FunctionSpec;
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, HookTriggers, Lua, MultiValue, Result, Table, Value, VmState};
+use mlua::{Error, Function, HookTriggers, IntoLua, Lua, MultiValue, Result, Table, Value, VmState};
 use protocol::{ArgVec, Argv, Resp};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -291,6 +291,22 @@ impl<'a> Limited<'a> {
     pub fn new(lua: &'a Lua) -> Limited<'a> {
         set_limit(lua, MEMORY_MAX_BYTES);
         Limited(lua)
+    }
+
+    /// For a call whose last argument is [`LimitFromHere`].
+    pub fn soon(lua: &'a Lua) -> Limited<'a> {
+        Limited(lua)
+    }
+}
+
+/// An argument of a call, nil, that puts the limit in force: what is given to Lua before it need not be protected from
+/// a lack of memory, which takes longer.
+pub struct LimitFromHere;
+
+impl IntoLua for LimitFromHere {
+    fn into_lua(self, lua: &Lua) -> Result<Value> {
+        set_limit(lua, MEMORY_MAX_BYTES);
+        Ok(Value::Nil)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::errors;
 use keyspace::types::number::append_double;
-use mlua::{Lua, LuaString, Result, Table, Value};
+use mlua::{IntoLua, Lua, LuaString, Result, Table, Value};
 use protocol::number::parse_i64;
 use protocol::{Reply, ReplyError, Resp};
 
@@ -12,6 +12,8 @@ const DEPTH_MAX: usize = 1000;
 /// Names of fields with a meaning, made once: a table of a script is asked for most of them.
 pub struct Names {
     ok: LuaString,
+    /// Not a name, but what most statuses say.
+    done: LuaString,
     err: LuaString,
     double: LuaString,
     big_number: LuaString,
@@ -27,6 +29,7 @@ impl Names {
     pub fn new(lua: &Lua) -> Result<Names> {
         Ok(Names {
             ok: lua.create_string("ok")?,
+            done: lua.create_string("OK")?,
             err: lua.create_string("err")?,
             double: lua.create_string("double")?,
             big_number: lua.create_string("big_number")?,
@@ -65,7 +68,7 @@ impl<'a> ReplyReader<'a> {
         bulk
     }
 
-    fn field(&self, name: &LuaString, value: Value) -> Result<Value> {
+    fn field(&self, name: &LuaString, value: impl IntoLua) -> Result<Value> {
         let table = self.lua.create_table_with_capacity(0, 1)?;
         table.raw_set(name, value)?;
         Ok(Value::Table(table))
@@ -89,6 +92,7 @@ impl<'a> ReplyReader<'a> {
                 }
                 None => Ok(Value::Boolean(false)),
             },
+            b'+' if line == b"OK" => self.field(&self.names.ok, &self.names.done),
             b'+' => self.field(&self.names.ok, self.text(line)?),
             b'-' => {
                 let table =

@@ -18,11 +18,11 @@ use super::Scripts;
 use super::cache::{Script, Sha};
 use super::engine::{Code, Ended, Engine, Host, Job};
 use super::libraries::{FunctionSpec, Library};
-use bridge::{Bridge, HOST, Limited, Loading, compile_chunk};
+use bridge::{Bridge, HOST, LimitFromHere, Limited, Loading, compile_chunk};
 use convert::{ErrorTable, ReplyWriter};
 use foldhash::{HashMap, HashMapExt};
 use mlua::state::{GcIncParams, GcMode};
-use mlua::{Function, Lua, LuaOptions, StdLib, Table, Value};
+use mlua::{Either, Function, Lua, LuaOptions, StdLib, Table, Value, Variadic};
 use protocol::Argv;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +40,11 @@ const COUNT_STEP_BYTES: usize = 4096;
 /// What a run leaves behind beyond this is collected at once.
 const KEPT_BYTES: usize = 64 << 20;
 
+/// Scripts with no more keys, arguments, and bytes in each than this are handed them one by one.
+const FEW_KEYS: usize = 2;
+const FEW_ARGS: usize = 16;
+const FEW_BYTES: usize = 1024;
+
 /// The collector gets an extra push after so many runs.
 const RUNS_PER_STEP: u32 = 50;
 
@@ -47,6 +52,8 @@ const RUNS_PER_STEP: u32 = 50;
 struct World {
     view: Table,
     run_script: Function,
+    /// By the number of keys.
+    run_with_few: [Function; FEW_KEYS + 1],
     run_function: Function,
     load_library: Function,
     sweep: Function,
@@ -102,17 +109,18 @@ impl Interpreter {
         })
     }
 
-    fn compiled(&mut self, script: &Arc<Script>) -> Result<(Function, bool), Vec<u8>> {
-        if let Some(compiled) = self.scripts.get(&script.sha) {
-            return Ok((compiled.function.clone(), compiled.reaches_tables));
+    /// Compiles a script unless this state has it.
+    fn know(&mut self, script: &Arc<Script>) -> Result<(), Vec<u8>> {
+        if self.scripts.contains_key(&script.sha) {
+            return Ok(());
         }
         let function = compile_chunk(&self.lua, script.code(), "@user_script", self.for_scripts.view.clone());
         let function = function.map_err(|error| {
             format!("Error compiling script (new function): {}", errors::plain_text(&error)).into_bytes()
         })?;
         let reaches_tables = reaches_tables(script.code());
-        self.scripts.insert(script.sha, Compiled { function: function.clone(), reaches_tables });
-        Ok((function, reaches_tables))
+        self.scripts.insert(script.sha, Compiled { function, reaches_tables });
+        Ok(())
     }
 
     /// Runs a library's code. Its functions are returned with their specs.
@@ -172,13 +180,34 @@ impl Interpreter {
         Ok(table)
     }
 
+    /// Keys and arguments as they are, where there are few: the tables are then made in Lua, without a handle for each
+    /// string on the way. The last one limits the memory.
+    fn few<'a>(job: &Job<'a>) -> Option<Variadic<Either<&'a str, LimitFromHere>>> {
+        if job.keys.len() > FEW_KEYS || job.args.len() > FEW_ARGS || matches!(job.code, Code::Function(..)) {
+            return None;
+        }
+        let mut words = Variadic::with_capacity(job.keys.len() + job.args.len() + 1);
+        for word in job.keys.iter().chain(job.args.iter()) {
+            // Any bytes will do for Lua, but those of a `str` only can be given to it directly.
+            let text = (word.len() <= FEW_BYTES).then(|| std::str::from_utf8(word).ok()).flatten()?;
+            words.push(Either::Left(text));
+        }
+        words.push(Either::Right(LimitFromHere));
+        Some(words)
+    }
+
     fn started(&mut self, host: &mut dyn Host, job: &Job<'_>) -> Result<Ended, Vec<u8>> {
+        let of_library;
         let (function, sweeps, name) = match job.code {
             Code::Script(script) => {
-                let (function, sweeps) = self.compiled(script)?;
-                (function, sweeps, script.sha.as_bytes())
+                self.know(script)?;
+                let compiled = &self.scripts[&script.sha];
+                (&compiled.function, compiled.reaches_tables, script.sha.as_bytes())
             }
-            Code::Function(library, name) => (self.function(library, name)?, true, name),
+            Code::Function(library, name) => {
+                of_library = self.function(library, name)?;
+                (&of_library, true, name)
+            }
         };
         let (world, run) = match (job.code, &self.for_functions) {
             (Code::Function(..), Some(world)) => (world, &world.run_function),
@@ -186,6 +215,11 @@ impl Interpreter {
         };
         let is_debugged = host.debugger().is_some();
         let result = (|| {
+            if let (Some(words), false) = (Self::few(job), is_debugged) {
+                let _limited = Limited::soon(&self.lua);
+                let run = &world.run_with_few[job.keys.len()];
+                return HOST.set(host, || run.call::<(bool, Value)>((function, words)));
+            }
             let (keys, args) = (self.array(job.keys)?, self.array(job.args)?);
             let _limited = Limited::new(&self.lua);
             if is_debugged {
@@ -266,7 +300,7 @@ fn execution_failure(name: &[u8], value: &Value) -> Ended {
 
 impl Engine for Interpreter {
     fn compile(&mut self, script: &Arc<Script>) -> Result<(), Vec<u8>> {
-        self.compiled(script).map(|_| ())
+        self.know(script)
     }
 
     fn load(&mut self, code: &[u8], timeout_ms: Option<u64>) -> Result<Vec<FunctionSpec>, Vec<u8>> {
@@ -316,6 +350,11 @@ impl World {
         Ok(World {
             view: world.get("view")?,
             run_script: world.get("run_script")?,
+            run_with_few: [
+                world.get("run_without_keys")?,
+                world.get("run_with_one_key")?,
+                world.get("run_with_two_keys")?,
+            ],
             run_function: world.get("run_function")?,
             load_library: world.get("load_library")?,
             sweep: world.get("sweep")?,

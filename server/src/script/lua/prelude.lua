@@ -244,6 +244,23 @@ local function run_script(f, keys, args)
   return xpcall(f, on_error)
 end
 
+-- Few keys and arguments come one by one. The last of these is a nil of the host's, which no table shows.
+
+local function run_without_keys(f, ...)
+  globals.KEYS, globals.ARGV = {}, {...}
+  return xpcall(f, on_error)
+end
+
+local function run_with_one_key(f, key, ...)
+  globals.KEYS, globals.ARGV = {key}, {...}
+  return xpcall(f, on_error)
+end
+
+local function run_with_two_keys(f, one, other, ...)
+  globals.KEYS, globals.ARGV = {one, other}, {...}
+  return xpcall(f, on_error)
+end
+
 local function run_function(f, keys, args)
   return xpcall(function() return f(keys, args) end, on_error)
 end
@@ -277,5 +294,6 @@ own[next_in_view] = true
 
 return {
   view = view,
+  run_without_keys = run_without_keys, run_with_one_key = run_with_one_key, run_with_two_keys = run_with_two_keys,
   run_script = run_script, run_function = run_function, load_library = load_library, sweep = sweep,
 }
