@@ -65,6 +65,12 @@ impl NodeLimit {
     }
 }
 
+/// A list of so many nodes gets its next one with as much room as the last one needed. Growing step by step, each node
+/// would leave blocks of every size behind.
+const LONG_NODES: usize = 8;
+/// But no more than this.
+const MOST_ROOM_BYTES: usize = 16 * 1024;
+
 #[derive(Clone, Debug)]
 pub struct Node(NodeRepr);
 
@@ -86,12 +92,12 @@ impl Node {
         Node(NodeRepr::Plain(element.into()))
     }
 
-    /// A node for a first element.
-    fn of(element: &[u8], limits: &Limits) -> Self {
+    /// A node for a first element, with room for so many bytes.
+    fn of(element: &[u8], limits: &Limits, room_bytes: usize) -> Self {
         if is_plain(element, limits) {
             return Node::plain(element);
         }
-        let mut pack = Listpack::new();
+        let mut pack = Listpack::with_capacity(room_bytes);
         pack.push_back(element);
         Node::packed(pack)
     }
@@ -265,6 +271,7 @@ impl Quicklist {
     }
 
     pub fn push(&mut self, end: End, element: &[u8], limits: &Limits) {
+        let is_long = self.nodes.len() >= LONG_NODES;
         let outermost = match end {
             End::Head => self.nodes.front_mut(),
             End::Tail => self.nodes.back_mut(),
@@ -277,10 +284,12 @@ impl Quicklist {
                 });
             }
             full => {
+                let mut room_bytes = 0;
                 if let Some(full) = full {
                     full.edit(Listpack::shrink_to_fit);
+                    room_bytes = if is_long { full.byte_len().min(MOST_ROOM_BYTES) } else { 0 };
                 }
-                let node = Node::of(element, limits);
+                let node = Node::of(element, limits, room_bytes);
                 match end {
                     End::Head => self.nodes.push_front(node),
                     End::Tail => self.nodes.push_back(node),
@@ -359,7 +368,7 @@ impl Quicklist {
                     pack.replace(pos, Element::of(element));
                 }
             }
-            NodeRepr::Packed { .. } => self.replace_by_node(at, Node::of(element, limits), limits),
+            NodeRepr::Packed { .. } => self.replace_by_node(at, Node::of(element, limits, 0), limits),
             NodeRepr::Plain(present) if large => *present = element.into(),
             NodeRepr::Plain(_) => {
                 self.insert_at(at, Place::After, element, limits);
@@ -419,7 +428,7 @@ impl Quicklist {
                     Place::After => pack.push_front(element),
                 });
             }
-            _ => self.nodes.insert(here, Node::of(element, limits)),
+            _ => self.nodes.insert(here, Node::of(element, limits, 0)),
         }
     }
 
