@@ -137,24 +137,53 @@ fn free(server: &Server, settings: &Settings, now_ms: i64, told: &mut Changes) -
     if counted_bytes(server) <= settings.maxmemory_bytes {
         return Room::Enough;
     }
-    let is_exempt = server.replication.is_replica() && settings.replica_ignore_maxmemory;
-    if settings.maxmemory_policy == Policy::NoEviction || is_exempt {
+    if server.replication.is_replica() && settings.replica_ignore_maxmemory {
         return Room::No;
     }
     let started = crate::clock::monotonic();
-    let room = evict(server, settings, now_ms, started, told);
+    let slice = time_slice(settings.maxmemory_eviction_tenacity);
+    if await_flush(server, started, slice) {
+        return if counted_bytes(server) <= settings.maxmemory_bytes { Room::Enough } else { Room::Later };
+    }
+    if settings.maxmemory_policy == Policy::NoEviction {
+        return Room::No;
+    }
+    let room = evict(server, settings, now_ms, started, slice, told);
     let micros = started.elapsed().as_micros() as u64;
     server.latency.note(settings.latency_monitor_threshold_ms, Event::EvictionCycle, micros);
     room
 }
 
-fn evict(server: &Server, settings: &Settings, now_ms: i64, started: Instant, told: &mut Changes) -> Room {
+/// Memory may be over the limit for so long, while a database that was emptied is being freed.
+const FLUSH_MICROS: u64 = 1_000_000;
+
+/// Waits for such a database, as long as one command may spend on eviction. False when there is none, or it takes too
+/// long: then what is there has to make room for what is on its way out already.
+fn await_flush(server: &Server, started: Instant, slice: Option<Duration>) -> bool {
+    const STEP: Duration = Duration::from_micros(50);
+    if !crate::lazyfree::is_flushing() || server.eviction.exceeded_micros().1 >= FLUSH_MICROS {
+        return false;
+    }
+    let at_most = slice.map_or(STEP * 100, |slice| slice.max(STEP));
+    while crate::lazyfree::is_flushing() && started.elapsed() < at_most {
+        std::thread::sleep(STEP);
+    }
+    true
+}
+
+fn evict(
+    server: &Server,
+    settings: &Settings,
+    now_ms: i64,
+    started: Instant,
+    slice: Option<Duration>,
+    told: &mut Changes,
+) -> Room {
     let knobs = Knobs {
         policy: settings.maxmemory_policy,
         samples: settings.maxmemory_samples,
         lfu: LfuKnobs { log_factor: settings.lfu_log_factor, decay_time_min: settings.lfu_decay_minutes },
     };
-    let slice = time_slice(settings.maxmemory_eviction_tenacity);
     let mut state = server.eviction.evictor.lock();
     let (evictor, rng) = &mut *state;
     loop {

@@ -16,6 +16,16 @@ enum Garbage {
 }
 
 impl Garbage {
+    fn drop(self) {
+        match self {
+            Garbage::Object(object) => drop(object),
+            Garbage::Tables(tables) => {
+                drop(tables);
+                DATABASES.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
     fn objects(&self) -> usize {
         match self {
             Garbage::Object(_) => 1,
@@ -27,6 +37,14 @@ impl Garbage {
 /// Objects sent and not dropped yet.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 static FREED: AtomicU64 = AtomicU64::new(0);
+
+/// Whole databases sent and not dropped yet.
+static DATABASES: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a database that was emptied is still being dropped.
+pub fn is_flushing() -> bool {
+    DATABASES.load(Ordering::Relaxed) > 0
+}
 
 /// Objects that wait to be dropped: `lazyfree_pending_objects` of INFO.
 pub fn pending_objects() -> usize {
@@ -65,6 +83,7 @@ pub fn drop_object(object: Arc<Object>) {
 /// Drops the tables of a whole database elsewhere.
 pub fn drop_tables(tables: Vec<Table<Entry>>) {
     if !tables.is_empty() {
+        DATABASES.fetch_add(1, Ordering::Relaxed);
         send(Garbage::Tables(tables));
     }
 }
@@ -72,11 +91,11 @@ pub fn drop_tables(tables: Vec<Table<Entry>>) {
 fn send(garbage: Garbage) {
     static HELPER: OnceLock<Option<Sender<Garbage>>> = OnceLock::new();
     // Without a helper, or when it is gone, the garbage is dropped here.
-    if let Some(helper) = HELPER.get_or_init(start) {
-        PENDING.fetch_add(garbage.objects(), Ordering::Relaxed);
-        if let Err(refused) = helper.send(garbage) {
-            PENDING.fetch_sub(refused.0.objects(), Ordering::Relaxed);
-        }
+    let Some(helper) = HELPER.get_or_init(start) else { return garbage.drop() };
+    PENDING.fetch_add(garbage.objects(), Ordering::Relaxed);
+    if let Err(refused) = helper.send(garbage) {
+        PENDING.fetch_sub(refused.0.objects(), Ordering::Relaxed);
+        refused.0.drop();
     }
 }
 
@@ -85,10 +104,7 @@ fn start() -> Option<Sender<Garbage>> {
     let work = move || {
         for garbage in receiver {
             let objects = garbage.objects();
-            match garbage {
-                Garbage::Object(object) => drop(object),
-                Garbage::Tables(tables) => drop(tables),
-            }
+            garbage.drop();
             PENDING.fetch_sub(objects, Ordering::Relaxed);
             FREED.fetch_add(objects as u64, Ordering::Relaxed);
         }

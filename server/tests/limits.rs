@@ -192,3 +192,22 @@ fn nothing_expires_while_writes_are_paused() {
     assert_eq!(node.ask(&["CLIENT", "UNPAUSE"]).text(), "OK");
     until("expired", || info(&mut node, "expired_keys") == 1);
 }
+
+#[test]
+fn what_is_flushed_does_not_push_out_what_is_written_next() {
+    let mut node = Node::ours(&["--maxmemory-policy", "allkeys-lru", "--enable-debug-command", "yes"]);
+    let value = "x".repeat(1000);
+    for _ in 0..3 {
+        node.ask(&["DEBUG", "POPULATE", "20000", "key", "500"]);
+        let limit = (info(&mut node, "used_memory") + 1_000_000).to_string();
+        assert_eq!(node.ask(&["CONFIG", "SET", "maxmemory", &limit]).text(), "OK");
+        assert_eq!(node.ask(&["FLUSHALL"]).text(), "OK");
+        for i in 0..2000 {
+            node.ask(&["SET", &i.to_string(), &value]);
+        }
+        assert_eq!(node.ask(&["DBSIZE"]).text(), "2000");
+        assert_eq!(info(&mut node, "evicted_keys"), 0);
+        node.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+        node.ask(&["FLUSHALL", "SYNC"]);
+    }
+}
