@@ -423,3 +423,27 @@ fn keys_that_cannot_be_moved_stay() {
     assert!(reply.starts_with("-IOERR error or timeout"), "{reply}");
     assert_eq!(cluster.nodes[0].ask(&["GET", &key]), "2");
 }
+
+/// A tool of stock's tests: a node that is deaf to messages of a type, or to all.
+#[test]
+fn messages_of_the_bus_can_be_dropped_on_arrival() {
+    let cluster = Cluster::of_six(&["enable-debug-command yes", "cluster-replica-no-failover yes"]);
+    cluster.wait_ok();
+    let deaf = &cluster.nodes[5];
+    let seen = |flag: &str| {
+        let id = deaf.id();
+        cluster.nodes[0].view().into_iter().any(|line| line.id == id && line.has(flag))
+    };
+    let received = || deaf.number("cluster", "cluster_stats_messages_received");
+    deaf.ok(&["DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-2"]);
+    wait_until("others notice", SOON, || seen("fail") || seen("fail?"));
+    let before = received();
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(received(), before, "nothing is heard");
+    // Pings go unanswered, but what is asked is answered.
+    deaf.ok(&["DEBUG", "DROP-CLUSTER-PACKET-FILTER", "0"]);
+    wait_until("it hears pongs", SOON, || received() > before);
+    deaf.ok(&["DEBUG", "DROP-CLUSTER-PACKET-FILTER", "-1"]);
+    wait_until("all is well", SOON, || !seen("fail") && !seen("fail?"));
+    cluster.wait_ok();
+}

@@ -31,6 +31,11 @@ const FLAGS: usize = 2250;
 const STATE: usize = 2252;
 const MESSAGE_FLAGS: usize = 2253;
 
+/// The type of a whole frame as a number, known or not.
+pub fn raw_type(frame: &[u8]) -> Option<u16> {
+    u16_at(frame, TYPE).ok()
+}
+
 /// Flags of one message (`mflags[0]`), as opposed to those of its sender.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct MessageFlags {

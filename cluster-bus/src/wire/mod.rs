@@ -20,7 +20,7 @@ pub use error::WireError;
 pub use ext::Extension;
 pub use frame::{DEFAULT_MAX_FRAME_BYTES, Deframer, frame_len};
 pub use gossip::{GOSSIP_LEN, Gossip};
-pub use header::{HEADER_LEN, Header, MessageFlags};
+pub use header::{HEADER_LEN, Header, MessageFlags, raw_type};
 
 use std::fmt;
 use std::sync::Arc;

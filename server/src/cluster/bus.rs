@@ -170,6 +170,7 @@ impl<'s> Bus<'s> {
         }
         match message {
             FromLink::Up => self.cluster.event(Event::LinkUp { link }),
+            FromLink::Frame(frame) if self.is_dropped(&frame) => {}
             FromLink::Frame(frame) => self.cluster.event(Event::Packet { link, frame: &frame }),
             FromLink::Refused => {
                 self.links.remove(&link);
@@ -179,6 +180,15 @@ impl<'s> Bus<'s> {
                 self.links.remove(&link);
                 self.cluster.event(Event::LinkDown { link });
             }
+        }
+    }
+
+    /// DEBUG DROP-CLUSTER-PACKET-FILTER: messages of a type, or all, never arrive.
+    fn is_dropped(&self, frame: &[u8]) -> bool {
+        match self.server.switches.dropped_bus_messages.load(Ordering::Relaxed) {
+            -1 => false,
+            -2 => true,
+            kind => cluster_bus::wire::raw_type(frame).is_some_and(|raw| i32::from(raw) == kind),
         }
     }
 
