@@ -27,9 +27,7 @@ pub fn run(server: &Arc<Server>) {
         }
         let (began, now_ms) = (clock::monotonic(), clock::now_ms());
         server.stats.sample(now_ms);
-        let used_bytes = crate::memory::used_bytes();
-        server.stats.peak_memory_bytes.fetch_max(used_bytes, Ordering::Relaxed);
-        crate::process::huge_pages::allow_if_worth_it(used_bytes);
+        server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
         server.replication.failover.cron(server, now_ms);
         server.replication.full_syncs.start_if_due(server, now_ms);
         if now_ms / 1000 != second {

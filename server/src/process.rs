@@ -30,7 +30,6 @@ use std::sync::atomic::Ordering;
 
 /// Starts a server and runs it until it is told to end. Returns the process's exit code.
 pub fn serve(start: Start) -> io::Result<i32> {
-    huge_pages::hold_back();
     let Start { loaded, file, stdin, configured } = start;
     let mut values = loaded.values;
     crate::exec::table::rename(&loaded.renamed).map_err(io::Error::other)?;
@@ -44,6 +43,9 @@ pub fn serve(start: Start) -> io::Result<i32> {
     log::set_level(values.text("loglevel"));
     log::open(&PathBuf::from(values.text("logfile")))?;
     crash::report_panics(values.bool("use-exit-on-panic"));
+    if values.bool("disable-thp") {
+        huge_pages::disable();
+    }
     announce(configured);
     let possible = limits::open_files_at_start(values.int("maxclients") as usize);
     set(&mut values, "maxclients", &possible.to_string());
