@@ -142,6 +142,18 @@ impl Node {
     /// The process hangs: it does nothing, but its connections stay.
     pub fn pause(&self) {
         self.signal("-STOP");
+        wait_until("the process stands still", SOON, || self.threads_stand_still());
+    }
+
+    /// A signal has been sent when its sender goes on; the threads stop a little later.
+    fn threads_stand_still(&self) -> bool {
+        let pid = self.child.as_ref().expect("the node runs").id();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the threads of a process");
+        tasks.flatten().all(|task| {
+            // The state is behind the name, which ends with the last parenthesis.
+            let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        })
     }
 
     pub fn resume(&self) {
