@@ -38,7 +38,7 @@ impl Foreseen {
 }
 
 impl Lookahead {
-    /// The next command that was read ahead. The caller runs it, or calls [`Lookahead::clear`].
+    /// The next command that was read ahead. A caller that cannot run it calls [`Lookahead::clear`] before it goes on.
     #[inline]
     pub fn pop(&mut self) -> Option<&Foreseen> {
         let command = self.commands[..self.len].get(self.next)?;
