@@ -1,7 +1,8 @@
 //! Runs simulated clusters by seed.
 //!
 //! ```text
-//! simulate [--seed N] [--runs N] [--masters N] [--replicas N] [--faults N] [--by-meet true|false] [--verbose true]
+//! simulate [--seed N] [--runs N] [--masters N] [--replicas N] [--moves N] [--faults N] [--by-meet true|false]
+//!          [--verbose true]
 //! ```
 
 use balas_cluster_bus::sim::{Plan, run};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         let mut plan = Plan::six(seed);
         plan.masters = number("--masters", 3) as usize;
         plan.replicas_per_master = number("--replicas", 1) as usize;
+        plan.moves = number("--moves", plan.moves as u64) as usize;
         plan.faults = number("--faults", plan.faults as u64) as usize;
         plan.by_meet = value("--by-meet").map_or(plan.by_meet, |v| v == "true");
         plan.verbose = value("--verbose") == Some("true");

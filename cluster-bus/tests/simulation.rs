@@ -18,6 +18,12 @@ fn a_thousand_seeds_of_the_documented_cluster() {
     assert!(elections > 1500, "{elections} elections");
 }
 
+/// The nodes hear of one move while the next is under way, and take epochs that collide.
+#[test]
+fn slots_are_where_the_operator_moved_them() {
+    all(run_many(0..200, |_| Plan::resharding(40)));
+}
+
 #[test]
 fn other_shapes() {
     all(run_many(0..20, |_| Plan::sized(5, 2, 25)));

@@ -2,12 +2,18 @@
 
 use super::node::NodeIdx;
 use super::send::Audience;
+use super::slot_table::Imported;
 use super::{Action, BLACKLIST_TTL_MS, BumpOutcome, CommandError, Cx, Machine, notice};
 use crate::flags::NodeFlags;
 use crate::id::{Address, Epoch, NodeId, NodeIp, ShardId};
 use crate::slot_set::SlotSet;
 use protocol::Slot;
 use std::net::IpAddr;
+
+/// For so many node timeouts an imported slot is kept against older claims.
+const IMPORT_SETTLED_TIMEOUTS: i64 = 2;
+/// And so many of them.
+const IMPORT_BIDS: u8 = 16;
 
 impl Machine {
     /// CLUSTER MEET. `ip` must be numeric; a second MEET for an address being met is no error.
@@ -149,6 +155,7 @@ impl Machine {
         }
         let target = self.migration_peer(id)?;
         self.slots.migrating.insert(slot, target);
+        self.slots.imported.remove(&slot);
         self.slots_changed(cx);
         Ok(())
     }
@@ -205,6 +212,8 @@ impl Machine {
             self.follow_new_owner(cx, owner);
         }
         if owner == self.me && self.slots.importing.remove(&slot).is_some() {
+            let until_ms = cx.now_ms + IMPORT_SETTLED_TIMEOUTS * self.config.node_timeout_ms;
+            self.slots.imported.insert(slot, Imported { until_ms, bids: IMPORT_BIDS });
             if self.bump_without_consensus(cx) {
                 notice(cx, format!("configEpoch updated after importing slot {slot}"));
             }

@@ -13,9 +13,20 @@ pub(crate) struct SlotTable {
     owners: Box<[u16; SLOT_COUNT]>,
     pub migrating: BTreeMap<Slot, NodeIdx>,
     pub importing: BTreeMap<Slot, NodeIdx>,
+    /// Slots this node has just taken over by order of the operator.
+    pub imported: BTreeMap<Slot, Imported>,
     /// Slots their owner stopped claiming: kept so that clients are still redirected somewhere, but not
     /// spread in UPDATE messages.
     pub unclaimed: SlotSet,
+}
+
+/// A slot that came by order of the operator: claims that may not know of the order yet are outbid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Imported {
+    /// Nothing said before the order is on its way any more.
+    pub until_ms: i64,
+    /// How often more it may be insisted on.
+    pub bids: u8,
 }
 
 impl Default for SlotTable {
@@ -24,6 +35,7 @@ impl Default for SlotTable {
             owners: Box::new([NOBODY; SLOT_COUNT]),
             migrating: BTreeMap::new(),
             importing: BTreeMap::new(),
+            imported: BTreeMap::new(),
             unclaimed: SlotSet::default(),
         }
     }
@@ -54,6 +66,7 @@ impl SlotTable {
     pub fn close_all(&mut self) {
         self.migrating.clear();
         self.importing.clear();
+        self.imported.clear();
     }
 
     /// Forgets a node that is going away. Its owned slots are removed by the caller.

@@ -1,6 +1,8 @@
 //! Slot ownership: claims of other nodes, and who wins.
 
 use super::node::NodeIdx;
+use super::send::Audience;
+use super::slot_table::Imported;
 use super::{Action, Cx, LogLevel, Machine, log, notice};
 use crate::flags::NodeFlags;
 use crate::id::Epoch;
@@ -30,6 +32,7 @@ impl Machine {
         self.nodes[owner].slots.remove(slot);
         self.slots.set_owner(slot, None);
         self.slots.unclaimed.remove(slot);
+        self.slots.imported.remove(&slot);
         self.todo.routing = true;
         true
     }
@@ -74,6 +77,8 @@ impl Machine {
     ///
     /// When that takes the last slot of this node's shard, this node follows the claimer; otherwise the keys
     /// of the slots it lost are deleted. A slot being imported is left to the operator.
+    ///
+    /// A slot just imported is not given up, see [`outbid`](Machine::outbid).
     pub(super) fn hear_claims(
         &mut self,
         cx: &mut Cx<'_>,
@@ -88,6 +93,7 @@ impl Machine {
         let mut lost_by_me = Vec::new();
         let mut taken_from_shard = 0;
         let mut claimed = 0;
+        let mut outbids = false;
         for slot in bitmap_slots(claims) {
             claimed += 1;
             let owner = self.slots.owner(slot);
@@ -101,6 +107,10 @@ impl Machine {
                 continue;
             }
             if owner == Some(self.me) {
+                if self.may_outbid(cx, slot, claimer) {
+                    outbids = true;
+                    continue;
+                }
                 lost_by_me.push(slot);
             }
             taken_from_shard += usize::from(owner.is_some() && owner == shard_master);
@@ -110,6 +120,9 @@ impl Machine {
             self.todo.save_and_sync();
         }
         self.note_unclaimed(claimer, claims);
+        if outbids {
+            self.outbid(cx, claimer);
+        }
 
         let emptied = taken_from_shard > 0
             && shard_master.is_some_and(|master| self.nodes[master].slots.is_empty())
@@ -138,5 +151,39 @@ impl Machine {
         for slot in dropped {
             self.slots.unclaimed.insert(slot);
         }
+    }
+
+    /// Whether to keep a slot that was just imported, whatever the epoch of the claim. Every time counts.
+    fn may_outbid(&mut self, cx: &Cx<'_>, slot: Slot, claimer: NodeIdx) -> bool {
+        // A replica of this node that was promoted knows what it claims.
+        if self.nodes[claimer].shard == self.me().shard {
+            return false;
+        }
+        match self.slots.imported.get_mut(&slot) {
+            Some(Imported { until_ms, bids }) if cx.now_ms < *until_ms && *bids > 0 => {
+                *bids -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes an epoch above the claimer's, and says so to all.
+    ///
+    /// The operator tells the new owner of a slot first and the old one a moment later. Until the old one
+    /// knows, and while what it said before is on its way, it claims the slot, perhaps under a greater epoch:
+    /// it imported another slot, or resolved a collision with the very epoch the new owner took. By epochs
+    /// alone it would get the slot back, the keys that arrived would be deleted, and once the operator has
+    /// told it too, each of the two would hold the other for the owner, for good.
+    ///
+    /// But what if the operator sent the slot on, to the claimer? That node outbids this one in turn, and this
+    /// one runs out of bids first.
+    fn outbid(&mut self, cx: &mut Cx<'_>, claimer: NodeIdx) {
+        if self.bump_without_consensus(cx) {
+            let label = self.label(claimer);
+            notice(cx, format!("configEpoch updated: node {label} claims slots just imported"));
+        }
+        self.broadcast_pong(cx, Audience::Everybody);
+        self.todo.save_and_update();
     }
 }

@@ -326,6 +326,39 @@ fn a_slot_taken_over_is_synced_without_a_new_epoch() {
     assert_eq!(table.actions[0], (greatest, Action::SaveConfig { fsync: true }));
 }
 
+/// Found under load: slots moved one behind the other, and headers of their former owners, which had taken
+/// greater epochs meanwhile, arrived after the orders. The new owner gave the slot back, its former owner had
+/// been told that it was gone, and each held the other for the owner.
+#[test]
+fn an_imported_slot_is_kept_against_what_was_said_before() {
+    let mut table = Table::cluster(2, 2);
+    let (slot, ids) = (Slot::new(0).unwrap(), [table.id(0), table.id(1)]);
+    let said = table.actions.iter().rev().find_map(|(at, action)| match action {
+        Action::Send { frame, .. } if *at == 0 && frame[13] <= 1 => Some(frame.clone()),
+        _ => None,
+    });
+    let said = said.expect("a heartbeat of the former owner");
+    let mut late = Message::decode(&said).unwrap();
+    late.header.config_epoch = Epoch(50);
+    late.header.current_epoch = Epoch(50);
+    let late = late.encode();
+    table.call(1, |m, cx| m.set_slot_importing(cx, slot, ids[0].as_bytes())).unwrap();
+    table.call(1, |m, cx| m.set_slot_node(cx, slot, ids[1].as_bytes(), 0)).unwrap();
+    let link = table.machines[1].links().into_iter().map(|l| l.link).find(|l| !l.is_incoming()).unwrap();
+    table.call(1, |m, cx| m.step(cx, Event::Packet { link, frame: &late }));
+    assert!(table.machines[1].routing().is_mine(slot) && table.machines[1].config_epoch() > Epoch(50));
+    assert!(!table.machines[0].routing().is_mine(slot), "who hears of the greater epoch yields");
+
+    // What is claimed long afterwards is a matter of epochs again.
+    table.tick(30);
+    let mut later = Message::decode(&said).unwrap();
+    later.header.config_epoch = Epoch(90);
+    let later = later.encode();
+    let link = table.machines[1].links().into_iter().map(|l| l.link).find(|l| !l.is_incoming()).unwrap();
+    table.call(1, |m, cx| m.step(cx, Event::Packet { link, frame: &later }));
+    assert!(!table.machines[1].routing().is_mine(slot));
+}
+
 #[test]
 fn loaded_keys_are_accounted_for() {
     let mut table = Table::cluster(2, 2);

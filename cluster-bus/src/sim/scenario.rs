@@ -5,9 +5,11 @@ use super::check::Violation;
 use super::net::{Delays, Host};
 use super::world::{Power, World, WorldConfig};
 use crate::{
-    Address, Epoch, FailoverMode, LineFor, NodeFlags, NodeId, NodeRecord, NodesConf, ShardId, SlotSet,
+    Address, CommandError, Cx, Epoch, FailoverMode, LineFor, Machine, NodeFlags, NodeId, NodeRecord,
+    NodesConf, ShardId, SlotSet,
 };
 use protocol::{SLOT_COUNT, Slot};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Time a healthy cluster has to agree.
@@ -20,6 +22,8 @@ pub struct Plan {
     pub replicas_per_master: usize,
     /// Form the cluster by MEET and commands, else from prepared nodes.conf files.
     pub by_meet: bool,
+    /// Slots an operator moves, one behind the other, before any fault.
+    pub moves: usize,
     /// Faults, one after the other; healing counts too.
     pub faults: usize,
     /// Kill a master at the end and wait for its replica.
@@ -35,6 +39,7 @@ impl Plan {
             masters: 3,
             replicas_per_master: 1,
             by_meet: seed.is_multiple_of(4),
+            moves: 0,
             faults: 12,
             final_failover: true,
             verbose: false,
@@ -43,15 +48,28 @@ impl Plan {
 
     /// A cluster of any size, from prepared files.
     pub fn sized(masters: usize, replicas_per_master: usize, faults: usize) -> Plan {
-        Plan { masters, replicas_per_master, by_meet: false, faults, final_failover: true, verbose: false }
+        Plan {
+            masters,
+            replicas_per_master,
+            by_meet: false,
+            moves: 0,
+            faults,
+            final_failover: true,
+            verbose: false,
+        }
+    }
+
+    /// The documented cluster, healthy, while an operator moves slots faster than the nodes hear of it.
+    pub fn resharding(moves: usize) -> Plan {
+        Plan { moves, final_failover: false, ..Plan::sized(3, 1, 0) }
     }
 
     /// The command that repeats a run.
     pub fn command(&self, seed: u64) -> String {
-        let Plan { masters, replicas_per_master: replicas, faults, by_meet, .. } = self;
+        let Plan { masters, replicas_per_master: replicas, moves, faults, by_meet, .. } = self;
         format!(
             "cargo run -p balas-cluster-bus --example simulate -- --seed {seed} --masters {masters} \
-             --replicas {replicas} --faults {faults} --by-meet {by_meet} --verbose true"
+             --replicas {replicas} --moves {moves} --faults {faults} --by-meet {by_meet} --verbose true"
         )
     }
 }
@@ -127,6 +145,7 @@ impl<'a> Run<'a> {
             self.form_from_files()
         }
         self.converge("formed")?;
+        self.reshard()?;
         self.suffer()?;
         self.heal_all();
         self.converge("healed")?;
@@ -251,6 +270,56 @@ impl<'a> Run<'a> {
             }
         }
         text
+    }
+
+    /// Moves slots between healthy masters as redis-cli does: the new owner is told, then the old one. What
+    /// the operator ordered must be what all agree on afterwards.
+    fn reshard(&mut self) -> Result<(), Violation> {
+        if self.plan.moves == 0 {
+            return Ok(());
+        }
+        let masters = self.plan.masters;
+        let mut ordered: BTreeMap<Slot, Host> = BTreeMap::new();
+        for _ in 0..self.plan.moves {
+            // A few slots, so that some move more than once.
+            let nth = self.world.rng.usize(..16) * (SLOT_COUNT / 16);
+            let laid_out = |slot: &Slot| (0..masters).find(|host| self.slots_of(*host).contains(slot));
+            let Some(slot) = Slot::all().nth(nth) else { continue };
+            let Some(from) = ordered.get(&slot).copied().or_else(|| laid_out(&slot)) else { continue };
+            let to = (from + self.world.rng.usize(1..masters)) % masters;
+            self.move_slot(slot, from, to)?;
+            ordered.insert(slot, to);
+        }
+        self.converge("resharded")?;
+        for (slot, host) in ordered {
+            let id = self.world.nodes[host].id;
+            let owns = self.world.machine(host).is_some_and(|machine| machine.routing().is_mine(slot));
+            if !owns {
+                let detail = format!("slot {slot} was ordered to go to node {host} {id}, and is elsewhere");
+                return Err(self.violation("moved-as-ordered", detail));
+            }
+        }
+        Ok(())
+    }
+
+    fn move_slot(&mut self, slot: Slot, from: Host, to: Host) -> Result<(), Violation> {
+        let (from_id, to_id) = (self.world.nodes[from].id, self.world.nodes[to].id);
+        type Order<'a> = &'a dyn Fn(&mut Machine, &mut Cx<'_>) -> Result<(), CommandError>;
+        let orders: [(Host, Order<'_>); 4] = [
+            (to, &|machine, cx| machine.set_slot_importing(cx, slot, from_id.as_bytes())),
+            (from, &|machine, cx| machine.set_slot_migrating(cx, slot, to_id.as_bytes())),
+            (to, &|machine, cx| machine.set_slot_node(cx, slot, to_id.as_bytes(), 0)),
+            (from, &|machine, cx| machine.set_slot_node(cx, slot, to_id.as_bytes(), 0)),
+        ];
+        for (step, (host, order)) in orders.into_iter().enumerate() {
+            if let Some(Err(error)) = self.world.call(host, order) {
+                let detail = format!("slot {slot} from {from} to {to}, step {step}: {error}");
+                return Err(self.violation("orders-are-followed", detail));
+            }
+            let pause_ms = self.world.rng.i64(0..10);
+            self.world.run_for(pause_ms)?;
+        }
+        Ok(())
     }
 
     fn suffer(&mut self) -> Result<(), Violation> {

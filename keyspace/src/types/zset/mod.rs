@@ -25,7 +25,7 @@ use crate::hash::hash;
 use crate::listpack::{Element, Listpack, MAX_SAFE_BYTES};
 use std::fmt;
 use std::ops::Range;
-use tree::{At, Bound, Tree};
+use tree::{At, Bound, Spot, Tree};
 
 #[derive(Clone, Debug)]
 pub struct ZSetValue {
@@ -220,9 +220,17 @@ impl ZSetValue {
 
 impl ZSetValue {
     pub fn score(&self, member: &[u8]) -> Option<f64> {
+        self.find(member).map(|(score, _)| score)
+    }
+
+    /// A member's score, and where a tree keeps it.
+    fn find(&self, member: &[u8]) -> Option<(f64, Option<Spot>)> {
         match &self.repr {
-            Repr::Listpack(pack) => pack::find(pack, member).map(|(_, score)| score),
-            Repr::Tree(tree) => tree.score(short_hash(member), member),
+            Repr::Listpack(pack) => pack::find(pack, member).map(|(_, score)| (score, None)),
+            Repr::Tree(tree) => {
+                let spot = tree.find(short_hash(member), member)?;
+                Some((tree.score(spot), Some(spot)))
+            }
         }
     }
 
@@ -241,7 +249,7 @@ impl ZSetValue {
         if score.is_nan() {
             return Err(NotANumber);
         }
-        let Some(present) = self.score(member) else {
+        let Some((present, spot)) = self.find(member) else {
             if options.xx {
                 return Ok(Added::Skipped);
             }
@@ -261,7 +269,7 @@ impl ZSetValue {
         if score == present {
             return Ok(Added::Unchanged(score));
         }
-        self.update(member, present, score);
+        self.update(member, spot, score);
         Ok(Added::Updated(score))
     }
 
@@ -285,22 +293,24 @@ impl ZSetValue {
         }
     }
 
-    fn update(&mut self, member: &[u8], old_score: f64, new_score: f64) {
-        match &mut self.repr {
-            Repr::Listpack(pack) => {
+    fn update(&mut self, member: &[u8], spot: Option<Spot>, score: f64) {
+        match (&mut self.repr, spot) {
+            (Repr::Tree(tree), Some(spot)) => tree.update(spot, score, member),
+            (Repr::Tree(_), None) => {}
+            (Repr::Listpack(pack), _) => {
                 pack::remove(pack, member);
-                pack::insert(pack, member, new_score);
+                pack::insert(pack, member, score);
             }
-            Repr::Tree(tree) => tree.update(old_score, new_score, short_hash(member), member),
         }
     }
 
     /// Removes a member and returns its score.
     pub fn remove(&mut self, member: &[u8]) -> Option<f64> {
-        let score = self.score(member)?;
-        match &mut self.repr {
-            Repr::Listpack(pack) => pack::remove(pack, member),
-            Repr::Tree(tree) => tree.remove(score, member),
+        let (score, spot) = self.find(member)?;
+        match (&mut self.repr, spot) {
+            (Repr::Tree(tree), Some(spot)) => tree.remove(spot, member),
+            (Repr::Tree(_), None) => {}
+            (Repr::Listpack(pack), _) => pack::remove(pack, member),
         }
         Some(score)
     }
@@ -313,7 +323,7 @@ impl ZSetValue {
                 Some((rank, self.score(member)?))
             }
             Repr::Tree(tree) => {
-                let score = tree.score(short_hash(member), member)?;
+                let score = self.score(member)?;
                 Some((tree.rank_of(&At(score, member)), score))
             }
         }

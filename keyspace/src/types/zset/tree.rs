@@ -58,7 +58,15 @@ pub struct Tree {
     len: usize,
 }
 
-/// Where an element is, or would be.
+/// Where a member is kept, good until the tree changes. Says nothing about its rank.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spot {
+    leaf: LeafId,
+    offset: usize,
+    hash: u32,
+}
+
+/// Where an element is, or would be, in the order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Place {
     branch: usize,
@@ -98,11 +106,16 @@ impl Tree {
         self.leaves.get(self.branches[place.branch].leaves[place.slot])
     }
 
-    pub fn score(&self, hash: u32, member: &[u8]) -> Option<f64> {
-        self.index.find(hash).find_map(|id| {
-            let leaf = self.leaves.get(id);
-            leaf.find(hash, member).map(|offset| leaf.score(offset))
+    /// Where a member is kept, if it is there.
+    pub fn find(&self, hash: u32, member: &[u8]) -> Option<Spot> {
+        self.index.find(hash).find_map(|leaf| {
+            let offset = self.leaves.get(leaf).find(hash, member)?;
+            Some(Spot { leaf, offset, hash })
         })
+    }
+
+    pub fn score(&self, spot: Spot) -> f64 {
+        self.leaves.get(spot.leaf).score(spot.offset)
     }
 
     /// Number of elements before a place.
@@ -252,10 +265,19 @@ impl DoubleEndedIterator for Iter<'_> {
 impl Tree {
     /// Adds a member that is not there.
     pub fn insert(&mut self, score: f64, hash: u32, member: &[u8]) {
+        self.put_in(score, hash, member, None);
+    }
+
+    /// Puts a member into the leaf where it belongs. The index has it already, in the leaf `was_in`, or not yet.
+    fn put_in(&mut self, score: f64, hash: u32, member: &[u8], was_in: Option<LeafId>) {
         let place = self.locate(&At(score, member)).unwrap_or_else(|| self.plant());
         let id = self.branches[place.branch].leaves[place.slot];
         self.leaves.get_mut(id).insert(place.offset, score, hash, member);
-        self.index.insert(hash, id);
+        match was_in {
+            None => self.index.insert(hash, id),
+            Some(old) if old != id => self.index.repoint(hash, old, id),
+            Some(_) => {}
+        }
         self.len += 1;
         self.branches[place.branch].len += 1;
         self.refresh(place.branch, place.slot);
@@ -271,35 +293,31 @@ impl Tree {
         Place { branch: 0, slot: 0, offset: 0 }
     }
 
-    /// Gives a member that is there another score.
-    pub fn update(&mut self, old_score: f64, new_score: f64, hash: u32, member: &[u8]) {
-        if !self.update_in_place(new_score, hash, member) {
-            self.remove(old_score, member);
-            self.insert(new_score, hash, member);
+    /// Gives the member at `spot` another score.
+    pub fn update(&mut self, spot: Spot, score: f64, member: &[u8]) {
+        if self.stays_in_place(spot, score, member) {
+            return self.leaves.get_mut(spot.leaf).set_score(spot.offset, score);
+        }
+        // The index is told once, of the new leaf. Until then it names the old one, gone or not.
+        if let Some(place) = self.locate_element(self.score(spot), member) {
+            self.take_out(place, 1);
+            self.put_in(score, spot.hash, member, Some(spot.leaf));
         }
     }
 
-    /// Most changes of a score are small: if the neighbours in the leaf stay neighbours, nothing moves.
-    fn update_in_place(&mut self, score: f64, hash: u32, member: &[u8]) -> bool {
-        for id in self.index.find(hash) {
-            let leaf = self.leaves.get(id);
-            let Some(offset) = leaf.find(hash, member) else { continue };
-            let at = At(score, member);
-            let stays = offset > 0
-                && offset + 1 < leaf.len()
-                && at.is_before(leaf.score(offset - 1), || leaf.member(offset - 1))
-                && !at.is_before(leaf.score(offset + 1), || leaf.member(offset + 1));
-            if stays {
-                self.leaves.get_mut(id).set_score(offset, score);
-            }
-            return stays;
-        }
-        false
+    /// Most changes of a score are small: the neighbours in the leaf stay neighbours, and nothing moves.
+    fn stays_in_place(&self, Spot { leaf, offset, .. }: Spot, score: f64, member: &[u8]) -> bool {
+        let leaf = self.leaves.get(leaf);
+        let at = At(score, member);
+        offset > 0
+            && offset + 1 < leaf.len()
+            && at.is_before(leaf.score(offset - 1), || leaf.member(offset - 1))
+            && !at.is_before(leaf.score(offset + 1), || leaf.member(offset + 1))
     }
 
-    /// Removes a member that has this score.
-    pub fn remove(&mut self, score: f64, member: &[u8]) {
-        if let Some(place) = self.locate_element(score, member) {
+    /// Removes the member at `spot`.
+    pub fn remove(&mut self, spot: Spot, member: &[u8]) {
+        if let Some(place) = self.locate_element(self.score(spot), member) {
             self.remove_at(place, 1);
         }
     }
@@ -319,10 +337,17 @@ impl Tree {
     /// Removes `count` elements of one leaf.
     fn remove_at(&mut self, place: Place, count: usize) {
         let id = self.branches[place.branch].leaves[place.slot];
-        let leaf = self.leaves.get_mut(id);
+        let leaf = self.leaves.get(id);
         for offset in place.offset..place.offset + count {
             self.index.remove(leaf.hash(offset), id);
         }
+        self.take_out(place, count);
+    }
+
+    /// Takes `count` elements out of a leaf. The index still has them.
+    fn take_out(&mut self, place: Place, count: usize) {
+        let id = self.branches[place.branch].leaves[place.slot];
+        let leaf = self.leaves.get_mut(id);
         leaf.remove(place.offset, count);
         self.len -= count;
         self.branches[place.branch].len -= count;
