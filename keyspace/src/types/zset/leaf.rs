@@ -32,6 +32,10 @@ impl Leaf {
         self.scores[index]
     }
 
+    pub fn scores(&self) -> &[f64] {
+        &self.scores
+    }
+
     pub fn hash(&self, index: usize) -> u32 {
         self.hashes[index]
     }
@@ -68,20 +72,6 @@ impl Leaf {
             from += step + 1;
         }
         None
-    }
-
-    /// Number of leading members for which `is_before` holds.
-    pub fn partition_point(&self, is_before: impl Fn(usize) -> bool) -> usize {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if is_before(middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        low
     }
 
     pub fn insert(&mut self, index: usize, score: f64, hash: u32, member: &[u8]) {

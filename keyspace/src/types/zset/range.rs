@@ -32,7 +32,7 @@ impl ScoreRange {
     }
 
     pub fn contains(&self, score: f64) -> bool {
-        !self.start().is_passed_by(score) && self.end().is_passed_by(score)
+        !self.start().is_before(score, || &[]) && self.end().is_before(score, || &[])
     }
 
     /// The place before the first element in range.
@@ -52,15 +52,13 @@ pub(super) struct ScoreBound {
     after_equal: bool,
 }
 
-impl ScoreBound {
-    fn is_passed_by(&self, score: f64) -> bool {
-        score < self.score || (self.after_equal && score == self.score)
-    }
-}
-
 impl Bound for ScoreBound {
-    fn is_before<'a>(&self, score: f64, _: impl FnOnce() -> &'a [u8]) -> bool {
-        self.is_passed_by(score)
+    fn score(&self) -> Option<f64> {
+        Some(self.score)
+    }
+
+    fn is_passed_by<'a>(&self, _: impl FnOnce() -> &'a [u8]) -> bool {
+        self.after_equal
     }
 }
 
@@ -103,7 +101,7 @@ impl<'a> LexRange<'a> {
     }
 
     pub fn contains(&self, member: &[u8]) -> bool {
-        !self.start().is_passed_by(member) && self.end().is_passed_by(member)
+        !self.start().lets_in(member) && self.end().lets_in(member)
     }
 
     pub(super) fn start(&self) -> MemberBound<'a> {
@@ -122,7 +120,7 @@ pub(super) struct MemberBound<'m> {
 }
 
 impl MemberBound<'_> {
-    fn is_passed_by(&self, member: &[u8]) -> bool {
+    fn lets_in(&self, member: &[u8]) -> bool {
         match self.bound {
             LexBound::Lowest => false,
             LexBound::Highest => true,
@@ -135,7 +133,11 @@ impl MemberBound<'_> {
 }
 
 impl Bound for MemberBound<'_> {
-    fn is_before<'a>(&self, _: f64, member: impl FnOnce() -> &'a [u8]) -> bool {
-        self.is_passed_by(member())
+    fn score(&self) -> Option<f64> {
+        None
+    }
+
+    fn is_passed_by<'a>(&self, member: impl FnOnce() -> &'a [u8]) -> bool {
+        self.lets_in(member())
     }
 }

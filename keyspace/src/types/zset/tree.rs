@@ -12,7 +12,6 @@
 
 use super::index::{Index, LeafId};
 use super::leaf::Leaf;
-use std::cmp::Ordering;
 use std::ops::Range;
 
 const MAX_LEAVES: usize = 256;
@@ -21,19 +20,57 @@ const BLOCK: usize = 256;
 
 /// A place in the order: the elements before it are those for which [`is_before`](Bound::is_before) holds.
 pub trait Bound {
-    /// Whether the element lies before this place. Most can tell without looking at the member.
-    fn is_before<'a>(&self, score: f64, member: impl FnOnce() -> &'a [u8]) -> bool;
+    /// Elements of another score lie before or after by that alone. `None` if scores do not matter.
+    fn score(&self) -> Option<f64>;
+
+    /// Whether an element of the bound's own score lies before this place. Some can tell without the member.
+    fn is_passed_by<'a>(&self, member: impl FnOnce() -> &'a [u8]) -> bool;
+
+    fn is_before<'a>(&self, score: f64, member: impl FnOnce() -> &'a [u8]) -> bool {
+        match self.score() {
+            Some(own) if own != score => score < own,
+            _ => self.is_passed_by(member),
+        }
+    }
+
+    /// Number of leading elements before this place, of some in order.
+    fn partition<'a>(&self, scores: &[f64], member: impl Fn(usize) -> &'a [u8]) -> usize {
+        // Searched by scores alone first, without a branch the processor has to guess.
+        let (mut low, mut high) = match self.score() {
+            None => (0, scores.len()),
+            Some(own) => {
+                let low = scores.partition_point(|score| *score < own);
+                if scores.get(low) != Some(&own) {
+                    return low;
+                }
+                // Mostly one element has it.
+                let rest = &scores[low + 1..];
+                let more = rest.first() == Some(&own);
+                (low, low + 1 + if more { rest.partition_point(|score| *score == own) } else { 0 })
+            }
+        };
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.is_passed_by(|| member(middle)) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
 }
 
 /// The place of an element itself.
 pub struct At<'m>(pub f64, pub &'m [u8]);
 
 impl Bound for At<'_> {
-    fn is_before<'a>(&self, score: f64, member: impl FnOnce() -> &'a [u8]) -> bool {
-        match score.partial_cmp(&self.0) {
-            Some(Ordering::Equal) => member() < self.1,
-            ordering => ordering == Some(Ordering::Less),
-        }
+    fn score(&self) -> Option<f64> {
+        Some(self.0)
+    }
+
+    fn is_passed_by<'a>(&self, member: impl FnOnce() -> &'a [u8]) -> bool {
+        member() < self.1
     }
 }
 
@@ -128,24 +165,13 @@ impl Tree {
 
     /// The place in the last leaf that begins before it; `None` if the tree is empty.
     fn locate(&self, bound: &impl Bound) -> Option<Place> {
-        let begins_before = |branch: &Branch, slot: usize| {
-            bound.is_before(branch.firsts[slot], || self.leaves.get(branch.leaves[slot]).member(0))
-        };
-        let branch_index = self.branches.partition_point(|branch| begins_before(branch, 0)).saturating_sub(1);
+        let begin = |leaf: LeafId| self.leaves.get(leaf).member(0);
+        let is_behind = |branch: &Branch| bound.is_before(branch.firsts[0], || begin(branch.leaves[0]));
+        let branch_index = self.branches.partition_point(is_behind).saturating_sub(1);
         let branch = self.branches.get(branch_index)?;
-        let (mut low, mut high) = (0, branch.leaves.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if begins_before(branch, middle) {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let slot = low.saturating_sub(1);
+        let slot = bound.partition(&branch.firsts, |slot| begin(branch.leaves[slot])).saturating_sub(1);
         let leaf = self.leaves.get(branch.leaves[slot]);
-        let offset =
-            leaf.partition_point(|offset| bound.is_before(leaf.score(offset), || leaf.member(offset)));
+        let offset = bound.partition(leaf.scores(), |offset| leaf.member(offset));
         Some(Place { branch: branch_index, slot, offset })
     }
 
