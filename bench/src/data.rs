@@ -185,6 +185,9 @@ fn repeat(script: &mut Script<'_>, (times, step): (u64, Step)) -> Result<(), Ben
     script.flush()
 }
 
+/// Elements that are there before the others are counted.
+const FIRST: u64 = 1000;
+
 /// Prints resident bytes per element of every kind of collection, each in a fresh server.
 pub fn compare_memory(programs: &[&Path], base: usize, only: &[String]) -> Result<(), BenchError> {
     println!("\nResident bytes per element");
@@ -195,13 +198,16 @@ pub fn compare_memory(programs: &[&Path], base: usize, only: &[String]) -> Resul
         for program in programs {
             let server = Server::start(program)?;
             head.extend([format!("{}: bytes", server.name), "×".into()]);
-            // What the first keys bring with them, tables and buffers, is not the elements'.
-            repeat(&mut Script::new(&server)?, (500, STRINGS.1))?;
-            let empty = proc::rss_bytes(server.pid());
-            repeat(&mut Script::new(&server)?, (elements.count, elements.add))?;
-            let full = proc::rss_bytes(server.pid());
-            let grown = full.zip(empty).map(|(full, empty)| full.saturating_sub(empty));
-            measured.push(grown.map(|bytes| bytes as f64 / elements.count as f64));
+            // What the first ones bring with them is not the others': tables, buffers, the program's own pages.
+            let mut script = Script::new(&server)?;
+            repeat(&mut script, (500, STRINGS.1))?;
+            repeat(&mut script, (FIRST, elements.add))?;
+            let first = proc::rss_bytes(server.pid());
+            (FIRST..elements.count).try_for_each(|n| (elements.add)(&mut script, n))?;
+            script.flush()?;
+            let all = proc::rss_bytes(server.pid());
+            let grown = all.zip(first).map(|(all, first)| all.saturating_sub(first));
+            measured.push(grown.map(|bytes| bytes as f64 / (elements.count - FIRST) as f64));
             eprint!(".");
         }
         let mut row = vec![elements.name.to_owned()];

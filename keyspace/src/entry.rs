@@ -14,7 +14,7 @@
 //! ```
 //!
 //! A value is one of three: a string of at most [`INLINE_MAX`] bytes behind the key; an integer in the word,
-//! for a string that is the decimal text of an `i64`; or an `Arc<Object>` in the word, for anything else.
+//! for a string that is the decimal text of an `i64`; or a `SharedObject` in the word, for anything else.
 //! A key of [`WIDE_KEY`] bytes or more has its length in a word of its own. Lengths decide the size of the
 //! block, so no capacity is stored, and a value of another length that pads to the same size is written in
 //! place.
@@ -25,11 +25,10 @@ use std::fmt;
 use std::mem;
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::Arc;
 
 use protocol::number::parse_i64;
 
-use crate::object::{Object, Type};
+use crate::object::{Object, SharedObject, Type};
 use crate::prefetch::prefetch;
 use crate::table::Item;
 
@@ -43,7 +42,7 @@ const WIDE_KEY: usize = 1 << (32 - STRING_BITS);
 const STRING_BITS: u32 = 10;
 const WORD_BYTES: usize = 8;
 
-/// The value is a word: an integer, or with [`OBJECT`] an `Arc<Object>`.
+/// The value is a word: an integer, or with [`OBJECT`] a `SharedObject`.
 const WORD: u8 = 1;
 const EXPIRES: u8 = 2;
 const WIDE: u8 = 4;
@@ -57,14 +56,14 @@ pub struct Entry(NonNull<u8>);
 const _: () = assert!(size_of::<Option<Entry>>() == WORD_BYTES);
 const _: () = assert!(Shape { flags: 0, key_len: 16, string_len: 32 }.size() == 56);
 
-// SAFETY: an entry owns its block alone; what is in it, bytes and an `Arc<Object>`, is Send (asserted below).
+// SAFETY: an entry owns its block alone; what is in it, bytes and a `SharedObject`, is Send (asserted below).
 unsafe impl Send for Entry {}
-// SAFETY: shared access only reads; `Arc<Object>` is Sync (asserted below).
+// SAFETY: shared access only reads; `SharedObject` is Sync (asserted below).
 unsafe impl Sync for Entry {}
 
 const _: () = {
     const fn is_send_and_sync<T: Send + Sync>() {}
-    is_send_and_sync::<Arc<Object>>();
+    is_send_and_sync::<SharedObject>();
 };
 
 /// A value on its way into an entry.
@@ -77,7 +76,7 @@ pub enum NewValue<'a> {
     /// A string that was modified (APPEND, SETRANGE): reports `raw`, however short.
     Raw(&'a [u8]),
     Int(i64),
-    Object(Arc<Object>),
+    Object(SharedObject),
 }
 
 impl<'a> NewValue<'a> {
@@ -86,7 +85,7 @@ impl<'a> NewValue<'a> {
         if text.len() <= INLINE_MAX {
             NewValue::Raw(text)
         } else {
-            NewValue::Object(Arc::new(Object::Str(std::mem::take(text))))
+            NewValue::Object(SharedObject::new(Object::Str(std::mem::take(text))))
         }
     }
 }
@@ -149,9 +148,9 @@ impl Entry {
 
     /// For snapshots and copies: cloning it pins the value as it is now.
     #[inline]
-    pub fn object_arc(&self) -> Option<&Arc<Object>> {
+    pub fn object_arc(&self) -> Option<&SharedObject> {
         let shape = self.shape();
-        // SAFETY: with OBJECT set, the word holds an initialised, aligned `Arc<Object>`.
+        // SAFETY: with OBJECT set, the word holds an initialised, aligned `SharedObject`.
         shape.has(OBJECT).then(|| unsafe { &*self.object_place(shape) })
     }
 
@@ -160,7 +159,7 @@ impl Entry {
     pub fn object_mut(&mut self) -> Option<&mut Object> {
         let shape = self.shape();
         // SAFETY: as in `object_arc`, and `self` is borrowed mutably.
-        shape.has(OBJECT).then(|| Arc::make_mut(unsafe { &mut *self.object_place(shape) }))
+        shape.has(OBJECT).then(|| SharedObject::make_mut(unsafe { &mut *self.object_place(shape) }))
     }
 
     #[inline]
@@ -211,7 +210,7 @@ impl Entry {
             *self = Entry::build(self.key(), stored, expire_at_ms, self.access());
             return;
         }
-        // SAFETY: the word holds an `Arc<Object>`, which is overwritten before anything can look at it.
+        // SAFETY: the word holds a `SharedObject`, which is overwritten before anything can look at it.
         let replaced = old.has(OBJECT).then(|| unsafe { ptr::read(self.object_place(old)) });
         self.set_header(new.header(self.header().access));
         if let Some(at_ms) = expire_at_ms {
@@ -288,7 +287,7 @@ impl Entry {
     }
 
     /// The object alone, for whoever drops it elsewhere. `None` where the value was part of the block.
-    pub fn into_object(self) -> Option<Arc<Object>> {
+    pub fn into_object(self) -> Option<SharedObject> {
         let shape = self.shape();
         // SAFETY: the Arc is read out of the word once, and the block is freed without dropping it there.
         let object = shape.has(OBJECT).then(|| unsafe { ptr::read(self.object_place(shape)) });
@@ -319,7 +318,7 @@ impl Item for Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         let shape = self.shape();
-        // SAFETY: the word holds an `Arc<Object>` where OBJECT says so, and neither it nor the block is used
+        // SAFETY: the word holds a `SharedObject` where OBJECT says so, and neither it nor the block is used
         // again.
         unsafe {
             if shape.has(OBJECT) {
@@ -407,14 +406,14 @@ impl Shape {
 enum Stored<'a> {
     Inline { bytes: &'a [u8], is_raw: bool },
     Int(i64),
-    Object(Arc<Object>),
+    Object(SharedObject),
 }
 
 impl<'a> From<NewValue<'a>> for Stored<'a> {
     fn from(value: NewValue<'a>) -> Stored<'a> {
         let string = |bytes: &'a [u8], is_raw| match bytes.len() {
             0..=INLINE_MAX => Stored::Inline { bytes, is_raw },
-            _ => Stored::Object(Arc::new(Object::Str(bytes.to_vec()))),
+            _ => Stored::Object(SharedObject::new(Object::Str(bytes.to_vec()))),
         };
         match value {
             NewValue::Str(text) => parse_i64(text).map_or_else(|| string(text, false), Stored::Int),
@@ -522,7 +521,7 @@ impl Entry {
     }
 
     #[inline]
-    fn object_place(&self, shape: Shape) -> *mut Arc<Object> {
+    fn object_place(&self, shape: Shape) -> *mut SharedObject {
         debug_assert!(shape.has(WORD));
         self.at(shape.word_at()).cast()
     }
@@ -541,9 +540,9 @@ impl Entry {
     }
 }
 
-/// Bytes of heap behind an `Arc<Object>`: its counts, the object, and what that owns.
+/// Bytes of heap behind a `SharedObject`: its count, the object, and what that owns.
 fn object_bytes(object: &Object) -> usize {
-    2 * WORD_BYTES + size_of::<Object>() + object.memory_bytes()
+    WORD_BYTES + size_of::<Object>() + object.memory_bytes()
 }
 
 fn as_string(object: &mut Object) -> Option<&mut Vec<u8>> {

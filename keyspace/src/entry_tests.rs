@@ -109,12 +109,12 @@ fn a_snapshot_keeps_the_value_it_took() {
     entry.string_mut(|text| text.truncate(3));
     assert_eq!(text(&entry), b"aaa");
     assert!(matches!(&*snapshot, Object::Str(text) if text.len() == 2_000));
-    assert_eq!(Arc::strong_count(&snapshot), 1, "the writer copied it");
+    assert_eq!(SharedObject::strong_count(&snapshot), 1, "the writer copied it");
 }
 
 #[test]
 fn objects_are_dropped_exactly_once() {
-    let object = Arc::new(Object::Str(b"value".to_vec()));
+    let object = SharedObject::new(Object::Str(b"value".to_vec()));
     let new = || Entry::new(b"k", NewValue::Object(object.clone()), None);
     drop(new());
     new().set_value(NewValue::Int(1));
@@ -124,18 +124,18 @@ fn objects_are_dropped_exactly_once() {
     drop(new().renamed(b"another key"));
     drop(new().copied(b"another key"));
     let (first, second) = (new(), new().into_object());
-    assert_eq!(Arc::strong_count(&object), 3);
+    assert_eq!(SharedObject::strong_count(&object), 3);
     drop((first, second));
-    assert_eq!(Arc::strong_count(&object), 1);
+    assert_eq!(SharedObject::strong_count(&object), 1);
 }
 
 #[test]
 fn a_collection_is_no_string() {
-    let set = Arc::new(Object::Set(crate::types::set::SetValue::new()));
+    let set = SharedObject::new(Object::Set(crate::types::set::SetValue::new()));
     let mut entry = Entry::new(b"k", NewValue::Object(set.clone()), None);
     assert_eq!(entry.string_mut(|_| unreachable!("no string")), None::<()>);
     assert_eq!((entry.type_of(), entry.string_encoding()), (Type::Set, None));
-    assert!(Arc::ptr_eq(entry.object_arc().unwrap(), &set), "asking copies nothing");
+    assert!(SharedObject::ptr_eq(entry.object_arc().unwrap(), &set), "asking copies nothing");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn plain_encoding(text: &[u8]) -> StringEncoding {
     if text.len() <= EMBSTR_MAX { StringEncoding::Embstr } else { StringEncoding::Raw }
 }
 
-fn apply(step: Step, entry: Entry, model: &mut Model, pinned: &mut Vec<(Arc<Object>, Vec<u8>)>) -> Entry {
+fn apply(step: Step, entry: Entry, model: &mut Model, pinned: &mut Vec<(SharedObject, Vec<u8>)>) -> Entry {
     let mut entry = entry;
     match step {
         Step::Set(text) => {
@@ -238,7 +238,7 @@ fn apply(step: Step, entry: Entry, model: &mut Model, pinned: &mut Vec<(Arc<Obje
             model.set(n.to_string().as_bytes(), StringEncoding::Int);
         }
         Step::SetObject(text) => {
-            entry.set_value(NewValue::Object(Arc::new(Object::Str(text.clone()))));
+            entry.set_value(NewValue::Object(SharedObject::new(Object::Str(text.clone()))));
             model.set(&text, StringEncoding::Raw);
         }
         Step::Expire(at_ms) => {

@@ -158,8 +158,8 @@ impl FieldCycle {
 
 #[cfg(test)]
 mod tests {
+    use crate::object::SharedObject;
     use std::collections::HashSet;
-    use std::sync::Arc;
 
     use protocol::slot::Slot;
 
@@ -228,7 +228,7 @@ mod tests {
             hash.set(name.as_bytes(), b"", &Limits::default());
             hash.expire_at(name.as_bytes(), *at_ms);
         }
-        let entry = Entry::new(key.as_bytes(), NewValue::Object(Arc::new(Object::Hash(hash))), None);
+        let entry = Entry::new(key.as_bytes(), NewValue::Object(SharedObject::new(Object::Hash(hash))), None);
         keyspace.db(db).unwrap().lock_write(Slot::of(key.as_bytes())).insert_entry(entry);
     }
 

@@ -23,6 +23,6 @@ pub mod types;
 
 pub use db::{Db, Keyspace, SlotGuard};
 pub use entry::{Entry, NewValue, StringEncoding, ValueRef};
-pub use object::{Object, Type};
+pub use object::{Object, SharedObject, Type};
 pub use slot::{EntryMut, SlotData};
 pub use snapshot::{SlotSaver, SnapshotId};

@@ -31,8 +31,11 @@ impl Type {
     }
 }
 
-/// The value behind an entry's pointer. Entries hold it as `Arc<Object>`: a snapshot clones the `Arc`, a
-/// writer goes through `Arc::make_mut`.
+/// How entries hold an object: a snapshot clones the `Arc`, a writer goes through `Arc::make_mut`. One without weak
+/// references saves a word, and a writer an exchange of it.
+pub type SharedObject = triomphe::Arc<Object>;
+
+/// The value behind an entry's pointer.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A string that does not fit its entry.

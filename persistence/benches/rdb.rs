@@ -7,9 +7,8 @@ use keyspace::object::TypedValue;
 use keyspace::types::Limits;
 use keyspace::types::hash::HashValue;
 use keyspace::types::zset::ZSetValue;
-use keyspace::{Entry, NewValue};
+use keyspace::{Entry, NewValue, SharedObject};
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Instant;
 
 fn main() {
@@ -63,7 +62,7 @@ fn objects<T: TypedValue>(value: impl Fn(usize) -> T) -> Vec<Entry> {
 }
 
 fn objects_of<T: TypedValue>(count: usize, value: impl Fn(usize) -> T) -> Vec<Entry> {
-    let object = |n| NewValue::Object(Arc::new(value(n).into_object()));
+    let object = |n| NewValue::Object(SharedObject::new(value(n).into_object()));
     (0..count).map(|n| Entry::new(format!("key:{n:012}").as_bytes(), object(n), None)).collect()
 }
 

@@ -12,9 +12,8 @@ use keyspace::types::list::{End, ListValue};
 use keyspace::types::set::SetValue;
 use keyspace::types::stream::{GroupLoader, NewId, StreamId, StreamValue};
 use keyspace::types::zset::ZSetValue;
-use keyspace::{Entry, NewValue, ValueRef};
+use keyspace::{Entry, NewValue, SharedObject, ValueRef};
 use proptest::prelude::*;
-use std::sync::Arc;
 use support::content::content;
 
 fn config() -> proptest::test_runner::Config {
@@ -135,7 +134,7 @@ fn stream() -> impl Strategy<Value = (Entry, Limits)> {
 }
 
 fn of(value: impl TypedValue) -> Entry {
-    Entry::new(b"k", NewValue::Object(Arc::new(value.into_object())), None)
+    Entry::new(b"k", NewValue::Object(SharedObject::new(value.into_object())), None)
 }
 
 /// A file with one database of these entries, already encoded.

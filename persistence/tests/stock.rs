@@ -9,11 +9,10 @@ use keyspace::types::hash::HashValue;
 use keyspace::types::list::{End, ListValue};
 use keyspace::types::set::SetValue;
 use keyspace::types::zset::ZSetValue;
-use keyspace::{Entry, NewValue};
+use keyspace::{Entry, NewValue, SharedObject};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
-use std::sync::Arc;
 use support::content::{Content, content, encoding_name};
 use support::stock::Stock;
 
@@ -59,7 +58,7 @@ fn our_entries() -> Vec<Entry> {
 
 fn entry_of(command: &[String], limits: &Limits) -> Entry {
     let (key, rest) = (command[1].as_bytes(), &command[2..]);
-    let object = |object| Entry::new(key, NewValue::Object(Arc::new(object)), None);
+    let object = |object| Entry::new(key, NewValue::Object(SharedObject::new(object)), None);
     match command[0].as_str() {
         "SET" => {
             let expire_at_ms = (rest.len() > 1).then_some(EXPIRE_AT_MS);

@@ -145,12 +145,12 @@ mod tests {
     /// A key of every type, in database 0, and one in database 3; the digests are a stock server's.
     #[test]
     fn every_type_digests_as_in_stock() {
+        use keyspace::SharedObject;
         use keyspace::types::Limits;
         use keyspace::types::hash::HashValue;
         use keyspace::types::list::{End, ListValue};
         use keyspace::types::set::SetValue;
         use keyspace::types::zset::ZSetValue;
-        use std::sync::Arc;
 
         let limits = Limits::default();
         let mut list = ListValue::new();
@@ -169,7 +169,7 @@ mod tests {
             let mut slot = keyspace.db(db).unwrap().lock_write(Slot::of(key.as_bytes()));
             slot.upsert(key.as_bytes(), value, expire_at_ms);
         };
-        let object = |object: Object| NewValue::Object(Arc::new(object));
+        let object = |object: Object| NewValue::Object(SharedObject::new(object));
         put(0, "s", NewValue::Str(b"hello"), None);
         put(0, "n", NewValue::Str(b"12"), None);
         put(0, "l", object(Object::List(list)), None);

@@ -1,17 +1,17 @@
 //! Freeing large values away from clients: a helper thread drops what it is sent.
 
 use keyspace::table::Table;
-use keyspace::{Entry, Object};
+use keyspace::{Entry, SharedObject};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, OnceLock};
 
 /// Values that take more frees than this are worth a trip to another thread.
 const WORTHWHILE_EFFORT: usize = 64;
 
 /// What the helper drops.
 enum Garbage {
-    Object(Arc<Object>),
+    Object(SharedObject),
     Tables(Vec<Table<Entry>>),
 }
 
@@ -74,7 +74,7 @@ pub fn drop_entry(entry: Entry) {
 }
 
 /// Drops an object, elsewhere if that is much work.
-pub fn drop_object(object: Arc<Object>) {
+pub fn drop_object(object: SharedObject) {
     if object.free_effort() > WORTHWHILE_EFFORT {
         send(Garbage::Object(object));
     }

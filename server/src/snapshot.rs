@@ -18,7 +18,7 @@ use crate::gate::World;
 use crate::log;
 use crate::server::Server;
 use keyspace::table::Item;
-use keyspace::{Entry, Object, SlotSaver, ValueRef};
+use keyspace::{Entry, Object, SharedObject, SlotSaver, ValueRef};
 use parking_lot::Mutex;
 use persistence::rdb::{RdbVersion, ReplicationInfo, SavedBy};
 use protocol::Slot;
@@ -130,7 +130,7 @@ enum Chunk {
         key: Box<[u8]>,
         expire_at_ms: Option<i64>,
         access: u32,
-        object: Arc<Object>,
+        object: SharedObject,
     },
 }
 

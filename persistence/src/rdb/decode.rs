@@ -1,7 +1,6 @@
 //! Values out of an RDB file, of any type and encoding ever written.
 
 use std::io::Read;
-use std::sync::Arc;
 
 use keyspace::entry::INLINE_MAX;
 use keyspace::intset::Intset;
@@ -11,7 +10,7 @@ use keyspace::types::hash::HashValue;
 use keyspace::types::list::{ListValue, Node};
 use keyspace::types::set::SetValue;
 use keyspace::types::zset::ZSetValue;
-use keyspace::{Entry, NewValue, Object};
+use keyspace::{Entry, NewValue, Object, SharedObject};
 
 use super::error::{RdbError, Unsupported};
 use super::format::{container, kind, module};
@@ -36,7 +35,9 @@ impl Value {
                 Entry::new(key, NewValue::Str(&text), expire_at_ms)
             }
             Value::Str(text) => Value::Object(Object::Str(text)).into_entry(key, expire_at_ms),
-            Value::Object(object) => Entry::new(key, NewValue::Object(Arc::new(object)), expire_at_ms),
+            Value::Object(object) => {
+                Entry::new(key, NewValue::Object(SharedObject::new(object)), expire_at_ms)
+            }
         }
     }
 

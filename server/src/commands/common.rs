@@ -1,6 +1,7 @@
 //! What several families share: numbers within bounds, elements as replies, the options of the SCANs.
 
 use super::prelude::*;
+use keyspace::SharedObject;
 use keyspace::listpack::Element;
 use keyspace::types::number::{append_double, parse_double};
 use protocol::number::parse_i64;
@@ -279,7 +280,7 @@ pub fn store_result<T: keyspace::object::TypedValue>(cx: &mut Cx<'_>, key: &[u8]
         return;
     }
     let replaced = cx.keys.held(key).and_then(Entry::object_arc).cloned();
-    cx.keys.insert(key, NewValue::Object(std::sync::Arc::new(object)), None);
+    cx.keys.insert(key, NewValue::Object(SharedObject::new(object)), None);
     replaced.into_iter().for_each(crate::lazyfree::drop_object);
     cx.keys.changed(key, class, event);
 }

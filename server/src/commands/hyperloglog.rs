@@ -1,8 +1,8 @@
 //! HyperLogLogs.
 
 use super::prelude::*;
-use keyspace::EntryMut;
 use keyspace::types::hyperloglog::{self as hll, Encoding, Registers};
+use keyspace::{EntryMut, SharedObject};
 
 const NOT_ONE: ReplyError = ReplyError::fixed("WRONGTYPE Key is not a valid HyperLogLog string value.");
 const CORRUPT: ReplyError = ReplyError::fixed("INVALIDOBJ Corrupted HLL object detected");
@@ -57,7 +57,7 @@ fn pfadd(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 /// Puts a new HyperLogLog at `key`.
 fn insert(cx: &mut Cx<'_>, key: &[u8], hll: Vec<u8>) {
     let value = match hll.len() > keyspace::entry::INLINE_MAX {
-        true => NewValue::Object(std::sync::Arc::new(Object::Str(hll))),
+        true => NewValue::Object(SharedObject::new(Object::Str(hll))),
         false => NewValue::Raw(&hll),
     };
     cx.keys.insert(key, value, None);

@@ -10,7 +10,7 @@ use crate::server::Server;
 use keyspace::object::TypedValue;
 use keyspace::table::{Item, Table};
 use keyspace::types::hash::HashValue;
-use keyspace::{Db, Entry, EntryMut, NewValue, Object, SlotGuard, Type, ValueRef};
+use keyspace::{Db, Entry, EntryMut, NewValue, Object, SharedObject, SlotGuard, Type, ValueRef};
 use protocol::{ReplyError, Slot};
 
 /// A slot of a numbered database; also the order in which locks are taken.
@@ -215,7 +215,7 @@ impl<'a> Keys<'a> {
         let view = match entry.value() {
             ValueRef::Object(Object::Hash(hash)) if hash.first_expiry_ms().is_some_and(|ms| ms < now_ms) => {
                 let visible = Object::Hash(hash.without_overdue(now_ms));
-                Some(Entry::new(key, NewValue::Object(std::sync::Arc::new(visible)), entry.expire_at_ms()))
+                Some(Entry::new(key, NewValue::Object(SharedObject::new(visible)), entry.expire_at_ms()))
             }
             _ => None,
         };
@@ -353,7 +353,7 @@ impl<'a> Keys<'a> {
 
     /// The collection at `key`, made empty where there is none. Something must be put into it.
     pub fn get_or_create<T: TypedValue>(&mut self, key: &[u8]) -> Result<&mut T, ReplyError> {
-        let empty = || NewValue::Object(std::sync::Arc::new(T::new().into_object()));
+        let empty = || NewValue::Object(SharedObject::new(T::new().into_object()));
         if !self.settle(key) {
             self.insert(key, empty(), None);
         }
