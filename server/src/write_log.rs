@@ -11,12 +11,12 @@
 //!
 //! **Invariants:** offsets never fall within one history; a byte once at an offset stays the same; chunks are
 //! dropped from the front only, and never while a reader that is within its limit still needs them.
+//!
+//! In `tests/models` this file is run through every order of its threads' steps.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use protocol::reply::write_command;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A chunk is closed when it has this many bytes, or a sixteenth of the backlog: it is kept or dropped as a whole.
@@ -178,7 +178,7 @@ impl WriteLog {
         self.publish(tail)
     }
 
-    fn publish(&self, mut tail: parking_lot::MutexGuard<'_, Tail>) -> u64 {
+    fn publish(&self, mut tail: MutexGuard<'_, Tail>) -> u64 {
         tail.trim();
         let end = tail.end;
         self.end.store(end, Ordering::Release);

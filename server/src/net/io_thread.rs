@@ -5,7 +5,7 @@ mod limits;
 use super::attendant::SocketAttendant;
 use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
 use super::lookahead::Lookahead;
-use super::mailbox::{Mail, Mailbox};
+use super::{Mail, Mailbox};
 use crate::clock;
 use crate::exec::cx::Wait;
 use crate::exec::dispatch::settle_reply;
@@ -16,7 +16,7 @@ use crate::replication::{no_aof, on_disks, reply_on_disks};
 use crate::server::Server;
 use crate::tracking;
 use limits::{ClientLimit, keep_input, over};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
 use protocol::{Argv, Reply, ReplyError};
@@ -104,7 +104,7 @@ impl<'s> Turn<'s> {
 impl IoThread {
     pub fn new(server: Arc<Server>, index: usize) -> io::Result<(IoThread, Arc<Mailbox>)> {
         let poll = Poll::new()?;
-        let mailbox = Arc::new(Mailbox::new(&poll, WAKER)?);
+        let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
         let seed = clock::now_micros() as u64 ^ (index as u64) << 48;
         let thread = IoThread {
             index,
@@ -131,21 +131,22 @@ impl IoThread {
         let server = self.executor.server.clone();
         let mut events = Events::with_capacity(1024);
         loop {
-            let has_mail = !self.mailbox.may_sleep();
-            let timeout = match () {
-                () if has_mail || !self.unread.is_empty() => Some(Duration::ZERO),
-                () => self.next_look_ms().map(Duration::from_millis),
+            let patience = match self.unread.is_empty() {
+                true => self.next_look_ms().map(Duration::from_millis),
+                false => Some(Duration::ZERO),
             };
-            match self.poll.poll(&mut events, timeout) {
+            let waited = self.mailbox.wait(|may_sleep| {
+                self.poll.poll(&mut events, if may_sleep { patience } else { Some(Duration::ZERO) })?;
+                Ok(events.iter().any(|event| event.token() == WAKER))
+            });
+            let has_mail = match waited {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
-            }
-            self.mailbox.work();
+            };
             let mut turn = Turn::begin(&server, self.index);
             let log_end = server.log.end();
             self.executor.start_batch();
             // Before what clients have sent since: they may know of what the mail is about.
-            let has_mail = has_mail || events.iter().any(|event| event.token() == WAKER);
             if has_mail && self.read_mail(&mut turn) {
                 return Ok(());
             }
