@@ -180,13 +180,17 @@ impl WriteLog {
 
     fn publish(&self, mut tail: MutexGuard<'_, Tail>) -> u64 {
         tail.trim();
-        let end = tail.end;
-        self.end.store(end, Ordering::Release);
+        self.tell_end(&mut tail)
+    }
+
+    /// Tells where the log ends now, and wakes whoever waits for it to end elsewhere.
+    fn tell_end(&self, tail: &mut Tail) -> u64 {
+        self.end.store(tail.end, Ordering::Release);
         if tail.waited_for {
             tail.waited_for = false;
             self.grown.notify_all();
         }
-        end
+        tail.end
     }
 
     /// The next SELECT is written even if the stream is in the right database already: whoever starts to read
@@ -202,10 +206,10 @@ impl WriteLog {
         tail.first = offset;
         tail.end = offset;
         tail.db = None;
-        self.end.store(offset, Ordering::Release);
         for reader in &tail.readers {
             reader.store(offset, Ordering::Relaxed);
         }
+        self.tell_end(&mut tail);
     }
 
     /// A cursor at `offset`; [`Lost`] when the log does not reach back that far, or not yet up to it.
@@ -266,7 +270,7 @@ impl WriteLog {
         Ok((to - from) as usize)
     }
 
-    /// Waits until there is something after `position`, at most so long.
+    /// Waits until the log does not end at `position` any more, at most so long.
     pub fn wait_for_growth(&self, position: u64, at_most: Duration) {
         let mut tail = self.tail.lock();
         if tail.end == position {

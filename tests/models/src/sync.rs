@@ -1,7 +1,7 @@
 //! The names of the server's `sync.rs`, with its signatures, from loom.
 //!
-//! **Time** does not pass in a model. A wait that has a limit has either no patience or endless patience
-//! ([`with_patience`]): without, whatever might time out does; with it, nothing does, so that who is never woken is found.
+//! **Time** does not pass in a model. A wait for a notice never reaches its limit, so that whoever is not woken is found. A
+//! wait for a lock has no patience, and gives up whenever it might, or endless patience ([`with_patience`]).
 
 use std::cell::Cell;
 use std::io;
@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use loom::sync::Arc;
 pub use loom::sync::atomic::{AtomicU64, Ordering};
 
-/// What becomes of a wait with a limit.
+/// What becomes of a wait for a lock that has a limit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Patience {
     None,
@@ -23,7 +23,7 @@ thread_local! {
     static PATIENCE: Cell<Patience> = const { Cell::new(Patience::Endless) };
 }
 
-/// Runs `f`, usually a whole model, with waits of that kind.
+/// Runs `f`, a whole model or several, with waits of that kind.
 pub fn with_patience<R>(patience: Patience, f: impl FnOnce() -> R) -> R {
     let before = PATIENCE.replace(patience);
     let result = f();
@@ -175,16 +175,9 @@ impl Condvar {
         guard.value = Some(guard.mutex.acquire());
     }
 
+    /// Nobody is to count on the limit: it is not reached.
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) {
-        match PATIENCE.get() {
-            Patience::None => {
-                guard.value = None;
-                guard.mutex.release();
-                loom::thread::yield_now();
-                guard.value = Some(guard.mutex.acquire());
-            }
-            Patience::Endless => self.wait(guard),
-        }
+        self.wait(guard);
     }
 }
 
