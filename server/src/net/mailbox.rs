@@ -9,7 +9,8 @@ pub struct Mailbox<M> {
     queue: Mutex<Vec<M>>,
     waker: Waker,
     /// The owner is at work, or a wake-up is under way: it will look before it sleeps, and another wake-up would be
-    /// a wasted system call.
+    /// a wasted system call. Relaxed is enough: senders come to it from the queue's lock, and the owner goes from it to
+    /// that lock.
     awake: AtomicBool,
 }
 
@@ -20,7 +21,7 @@ impl<M> Mailbox<M> {
 
     pub fn post(&self, mail: M) {
         self.queue.lock().push(mail);
-        if !self.awake.swap(true, Ordering::SeqCst) {
+        if !self.awake.swap(true, Ordering::Relaxed) {
             // Fails only when the poll is gone, and then nobody reads the mail.
             let _ = self.waker.wake();
         }
@@ -31,7 +32,7 @@ impl<M> Mailbox<M> {
     #[inline]
     pub fn wait(&self, wait: impl FnOnce(bool) -> io::Result<bool>) -> io::Result<bool> {
         // What is posted after the store wakes the owner; what was posted before it is seen under the lock.
-        self.awake.store(false, Ordering::SeqCst);
+        self.awake.store(false, Ordering::Relaxed);
         let is_empty = self.queue.lock().is_empty();
         let woken = wait(is_empty)?;
         self.awake.store(true, Ordering::Relaxed);

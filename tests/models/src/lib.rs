@@ -6,7 +6,7 @@
 //!
 //! | variable | what |
 //! |---|---|
-//! | `BALAS_MODEL_PREEMPTIONS` | how often threads are interrupted in one run of a model, 3 by default; `all` for no bound |
+//! | `BALAS_MODEL_PREEMPTIONS` | how often the threads are interrupted in one order, 3 by default: seconds; 4 takes minutes; `all` for no bound |
 //!
 //! Loom takes `SeqCst` for acquire and release, which is less than it promises: code that needs more fails here.
 

@@ -189,6 +189,7 @@ pub struct Poll(Arc<(Mutex<Ready>, Condvar)>);
 struct Ready {
     woken: bool,
     socket: bool,
+    wakes: usize,
 }
 
 /// Ends its poll's sleep, also one that has not begun.
@@ -212,7 +213,13 @@ impl Poll {
         while may_sleep && !ready.woken && !ready.socket {
             changed.wait(&mut ready);
         }
-        std::mem::take(&mut *ready).woken
+        ready.socket = false;
+        std::mem::take(&mut ready.woken)
+    }
+
+    /// How often the waker was used.
+    pub fn wakes(&self) -> usize {
+        self.0.0.lock().wakes
     }
 
     fn set(&self, set: impl FnOnce(&mut Ready)) {
@@ -224,7 +231,10 @@ impl Poll {
 
 impl Waker {
     pub fn wake(&self) -> io::Result<()> {
-        self.0.set(|ready| ready.woken = true);
+        self.0.set(|ready| {
+            ready.woken = true;
+            ready.wakes += 1;
+        });
         Ok(())
     }
 }

@@ -79,10 +79,8 @@ fn nobody_works_while_the_world_is_at_rest() {
     let seen = (before.clone(), between.clone(), after.clone());
     with_any_patience(move || {
         let node = Node::new(2);
-        let others = [
-            start(&node, |node| (0..2).for_each(|_| node.batch(0))),
-            start(&node, |node| node.batch(1)),
-        ];
+        let others =
+            [start(&node, |node| (0..2).for_each(|_| node.batch(0))), start(&node, |node| node.batch(1))];
         match node.rest() {
             0 => seen.0.note(),
             3 => seen.2.note(),

@@ -81,7 +81,8 @@ fn the_log_has_a_slots_writes_in_the_order_of_their_effects() {
     let seen = (a_first.clone(), b_first.clone());
     check(move || {
         let node = Node::new(BACKLOG_BYTES);
-        let writers = ['a', 'b'].map(|letter| start(&node, move |node| [node.write(letter), node.write(letter)]));
+        let writers =
+            ['a', 'b'].map(|letter| start(&node, move |node| [node.write(letter), node.write(letter)]));
         let cursor = node.log.cursor_at(0).unwrap();
         let early = node.read(&cursor, 3);
         let [a, b] = writers.map(join);
@@ -140,13 +141,18 @@ fn the_end_that_is_told_does_not_fall_and_can_be_read_up_to() {
     check(move || {
         let node = Node::new(BACKLOG_BYTES);
         let cursor = node.log.cursor_at(0).unwrap();
-        let writers = ["a", "b"].map(|text| start(&node, move |node| node.log.append_stream(text.as_bytes())));
+        let writers =
+            ["a", "b"].map(|text| start(&node, move |node| node.log.append_stream(text.as_bytes())));
         let first = node.log.end();
         let second = node.log.end();
         assert!(first <= second, "{second} after {first}");
         let read = node.read(&cursor, 1);
         assert!(read.len() as u64 >= second, "{} bytes of {second}", read.len());
-        if second == 0 { seen.0.note() } else { seen.1.note() }
+        if second == 0 {
+            seen.0.note()
+        } else {
+            seen.1.note()
+        }
         let ends = writers.map(join);
         assert!(ends == [1, 2] || ends == [2, 1], "{ends:?}");
         let all = read + &node.read(&cursor, 1);
@@ -183,7 +189,11 @@ fn what_a_reader_needs_is_not_dropped() {
         text += &node.read(&early, PIECE_BYTES);
         let order: Vec<u8> = text.bytes().step_by(PIECE_BYTES).collect();
         assert_eq!((order.as_slice(), text.len()), (&b"abcd"[..], 4 * PIECE_BYTES));
-        if join(late) { seen.1.note() } else { seen.0.note() }
+        if join(late) {
+            seen.1.note()
+        } else {
+            seen.0.note()
+        }
         // Now nobody needs it.
         drop(early);
         node.log.trim();
@@ -199,15 +209,19 @@ fn who_begins_to_read_with_the_world_at_rest_misses_nothing() {
     let seen = (none.clone(), some.clone());
     check(move || {
         let node = Node::new(BACKLOG_BYTES);
-        let writers =
-            [(0, 'a'), (1, 'b')].map(|(thread, what)| start(&node, move |node| node.write_if_read(thread, what)));
+        let writers = [(0, 'a'), (1, 'b')]
+            .map(|(thread, what)| start(&node, move |node| node.write_if_read(thread, what)));
         let (mut copy, cursor) = {
             let _world = node.gate.stop_world();
             node.log.set_active(true);
             let cursor = node.log.cursor_at(node.log.end()).unwrap();
             (node.slot.lock().clone(), cursor)
         };
-        if copy.is_empty() { seen.0.note() } else { seen.1.note() }
+        if copy.is_empty() {
+            seen.0.note()
+        } else {
+            seen.1.note()
+        }
         writers.into_iter().for_each(join);
         copy += &node.read(&cursor, 1);
         assert_eq!(copy, *node.slot.lock());
