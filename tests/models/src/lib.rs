@@ -7,6 +7,7 @@
 //! | variable | what |
 //! |---|---|
 //! | `BALAS_MODEL_PREEMPTIONS` | how often the threads are interrupted in one order, 3 by default: seconds; 4 takes minutes; `all` for no bound |
+//! | `LOOM_LOCATION` | if set, a model in which nobody can go on says where each thread stands; slow |
 //!
 //! Loom takes `SeqCst` for acquire and release, which is less than it promises: code that needs more fails here.
 

@@ -82,15 +82,18 @@ impl<T> Mutex<T> {
         }
     }
 
+    #[track_caller]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { mutex: self, value: Some(self.acquire()) }
     }
 
+    #[track_caller]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let was_held = std::mem::replace(&mut *self.is_held.lock().expect(NO_POISON), true);
         (!was_held).then(|| MutexGuard { mutex: self, value: Some(self.take()) })
     }
 
+    #[track_caller]
     pub fn try_lock_for(&self, _: Duration) -> Option<MutexGuard<'_, T>> {
         match PATIENCE.get() {
             Patience::None => self.try_lock(),
@@ -98,6 +101,7 @@ impl<T> Mutex<T> {
         }
     }
 
+    #[track_caller]
     fn acquire(&self) -> std::sync::MutexGuard<'_, T> {
         let mut is_held = self.is_held.lock().expect(NO_POISON);
         while *is_held {
@@ -163,6 +167,7 @@ impl Condvar {
         self.changed.notify_all();
     }
 
+    #[track_caller]
     pub fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let mut told = self.told.lock().expect(NO_POISON);
         let before = *told;
@@ -176,6 +181,7 @@ impl Condvar {
     }
 
     /// Nobody is to count on the limit: it is not reached.
+    #[track_caller]
     pub fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, _: Duration) {
         self.wait(guard);
     }
