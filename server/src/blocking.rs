@@ -33,7 +33,7 @@ use crate::exec::keys::Place;
 use crate::exec::session::{Session, SessionFlags};
 use crate::exec::table::Command;
 use crate::net::Conn;
-use crate::net::mailbox::Mail;
+use crate::net::Mail;
 use crate::server::Server;
 use crate::stats::ThreadStats;
 use foldhash::HashMap;

@@ -7,10 +7,12 @@
 //!
 //! **Order:** `exclusive`, then the cells by index. A thread lets go of its own cell before it stops the
 //! world, so two threads that want to cannot wait for each other.
+//!
+//! In `tests/models` this file is run through every order of its threads' steps.
 
 use crate::net::IoState;
+use crate::sync::{Mutex, MutexGuard, sleep};
 use crossbeam_utils::CachePadded;
-use parking_lot::{Mutex, MutexGuard};
 use std::time::Duration;
 
 /// How long a thread is waited for at once.
@@ -57,7 +59,7 @@ impl Gate {
             if let Some(world) = self.try_stop_world() {
                 return world;
             }
-            std::thread::sleep(RETRY);
+            sleep(RETRY);
         }
     }
 

@@ -37,6 +37,7 @@ mod snapshot;
 mod start;
 mod stats;
 mod switches;
+mod sync;
 mod tracking;
 mod watch;
 mod write_log;

@@ -161,9 +161,14 @@ impl Server {
     }
 
     /// New connections of a thread that cannot take them up itself at the moment.
-    pub fn take_arrivals(&self, thread: usize, take: impl FnMut(Box<Conn>)) {
+    pub fn take_arrivals(&self, thread: usize, mut take: impl FnMut(Box<Conn>)) {
         if let Some(mailboxes) = self.mailboxes.get() {
-            mailboxes[thread].take_connections(take);
+            let arrivals = mailboxes[thread].take_where(|mail| matches!(mail, Mail::Connection(_)));
+            for mail in arrivals {
+                if let Mail::Connection(conn) = mail {
+                    take(conn);
+                }
+            }
         }
     }
 

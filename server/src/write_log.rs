@@ -11,12 +11,12 @@
 //!
 //! **Invariants:** offsets never fall within one history; a byte once at an offset stays the same; chunks are
 //! dropped from the front only, and never while a reader that is within its limit still needs them.
+//!
+//! In `tests/models` this file is run through every order of its threads' steps.
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use protocol::reply::write_command;
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// A chunk is closed when it has this many bytes, or a sixteenth of the backlog: it is kept or dropped as a whole.
@@ -178,15 +178,19 @@ impl WriteLog {
         self.publish(tail)
     }
 
-    fn publish(&self, mut tail: parking_lot::MutexGuard<'_, Tail>) -> u64 {
+    fn publish(&self, mut tail: MutexGuard<'_, Tail>) -> u64 {
         tail.trim();
-        let end = tail.end;
-        self.end.store(end, Ordering::Release);
+        self.tell_end(&mut tail)
+    }
+
+    /// Tells where the log ends now, and wakes whoever waits for it to end elsewhere.
+    fn tell_end(&self, tail: &mut Tail) -> u64 {
+        self.end.store(tail.end, Ordering::Release);
         if tail.waited_for {
             tail.waited_for = false;
             self.grown.notify_all();
         }
-        end
+        tail.end
     }
 
     /// The next SELECT is written even if the stream is in the right database already: whoever starts to read
@@ -202,10 +206,10 @@ impl WriteLog {
         tail.first = offset;
         tail.end = offset;
         tail.db = None;
-        self.end.store(offset, Ordering::Release);
         for reader in &tail.readers {
             reader.store(offset, Ordering::Relaxed);
         }
+        self.tell_end(&mut tail);
     }
 
     /// A cursor at `offset`; [`Lost`] when the log does not reach back that far, or not yet up to it.
@@ -266,7 +270,7 @@ impl WriteLog {
         Ok((to - from) as usize)
     }
 
-    /// Waits until there is something after `position`, at most so long.
+    /// Waits until the log does not end at `position` any more, at most so long.
     pub fn wait_for_growth(&self, position: u64, at_most: Duration) {
         let mut tail = self.tail.lock();
         if tail.end == position {

@@ -5,7 +5,7 @@
 
 const assert = require("node:assert/strict");
 const { Cluster } = require("ioredis");
-const { main, order, ports, sleep, until } = require("./common.js");
+const { failover, main, ports, until } = require("./common.js");
 
 const nodes = ports.map((port) => ({ host: "127.0.0.1", port }));
 const connect = (options) => new Cluster(nodes, { slotsRefreshTimeout: 10_000, ...options });
@@ -141,35 +141,14 @@ async function replicas() {
   reader.disconnect();
 }
 
-/** The master of a key is killed while eight writers write; all of them go on at its replica. */
-async function failover() {
-  const key = (n) => `{failover}:${n}`;
-  const owner = async () => {
-    const slot = await r.cluster("KEYSLOT", key(0));
-    return (await r.cluster("SLOTS")).find(([first, last]) => first <= slot && slot <= last)[2][1];
-  };
-  const master = await owner();
+async function masterDies() {
   const writer = connect({ retryDelayOnFailover: 100, clusterRetryStrategy: () => 100, maxRedirections: 600 });
-  const written = new Map();
-  let ended = false;
-  const write = async (own) => {
-    for (let n = 0; !ended; n++) {
-      await writer.set(key(own), n);
-      written.set(own, n);
-      await sleep(1);
-    }
-  };
-  const writers = Promise.all(Array.from({ length: 8 }, (_, own) => write(own)));
-  const all = (least) => until("the writers go on", () =>
-    written.size === 8 && [...written.values()].every((n) => n >= least));
-  await all(50);
-  order("kill", master);
-  await until("another has the slot", async () => (await owner().catch(() => master)) !== master);
-  await all(Math.max(...written.values()) + 50);
-  ended = true;
-  await writers;
-  for (const [own, n] of written) assert.equal(await writer.get(key(own)), `${n}`);
-  order("start", master);
+  await failover({
+    cluster: (...words) => r.cluster(...words),
+    // It waits for a master by itself.
+    write: async (key, text) => (await writer.set(key, text)) === "OK",
+    read: (key) => writer.get(key),
+  });
   writer.disconnect();
 }
 
@@ -178,4 +157,4 @@ async function ready() {
   await until("connected", () => r.status === "ready");
 }
 
-main([ready, pipelines, transactions, scripts, scans, blocking, messages, replicas, failover]);
+main([ready, pipelines, transactions, scripts, scans, blocking, messages, replicas, masterDies]);

@@ -6,7 +6,7 @@
 
 const assert = require("node:assert/strict");
 const { BasicPooledClientSideCache, createCluster, defineScript } = require("redis");
-const { main, order, ports, sleep, until } = require("./common.js");
+const { failover, main, ports, until } = require("./common.js");
 
 const addAndTell = defineScript({
   NUMBER_OF_KEYS: 2,
@@ -131,37 +131,14 @@ async function caching() {
   reader.destroy();
 }
 
-/** The master of a key is killed while eight writers write; all of them go on at its replica. */
-async function failover() {
-  const key = (n) => `{failover}:${n}`;
-  const slot = Number(await r.sendCommand(undefined, true, ["CLUSTER", "KEYSLOT", key(0)]));
-  const owner = async () => {
-    const ranges = await r.sendCommand(undefined, true, ["CLUSTER", "SLOTS"]);
-    return Number(ranges.find(([first, last]) => first <= slot && slot <= last)[2][1]);
-  };
-  const master = await owner();
+async function masterDies() {
   const writer = await connect();
-  const written = new Map();
-  let ended = false;
-  const write = async (own) => {
-    for (let n = 0; !ended; n++) {
-      // While there is no master, an error is what the client gives.
-      const done = await writer.set(key(own), `${n}`).then(() => true, () => false);
-      if (done) written.set(own, n);
-      await sleep(done ? 1 : 50);
-    }
-  };
-  const writers = Promise.all(Array.from({ length: 8 }, (_, own) => write(own)));
-  const all = (least) => until("the writers go on", () =>
-    written.size === 8 && [...written.values()].every((n) => n >= least));
-  await all(50);
-  order("kill", master);
-  await until("another has the slot", async () => (await owner().catch(() => master)) !== master);
-  await all(Math.max(...written.values()) + 50);
-  ended = true;
-  await writers;
-  for (const [own, n] of written) assert.equal(await writer.get(key(own)), `${n}`);
-  order("start", master);
+  await failover({
+    cluster: (...words) => r.sendCommand(undefined, true, ["CLUSTER", ...words]),
+    // While there is no master, an error is what the client gives.
+    write: (key, text) => writer.set(key, text).then(() => true, () => false),
+    read: (key) => writer.get(key),
+  });
   writer.destroy();
 }
 
@@ -169,4 +146,4 @@ async function ready() {
   r = await connect();
 }
 
-main([ready, pipelines, transactions, scripts, scans, messages, caching, failover]);
+main([ready, pipelines, transactions, scripts, scans, messages, caching, masterDies]);

@@ -20,6 +20,7 @@
 //! | `BALAS_DIFF_COMMANDS` | commands of the four differential runs together, 100,000 by default |
 //! | `BALAS_DIFF_SEED` | which other seeds the runs have |
 //! | `BALAS_FUZZ_INPUTS`, `BALAS_FUZZ_SEED` | inputs of each entry of the fuzzers, and where they begin |
+//! | `BALAS_MODEL_PREEMPTIONS` | how often the threads of `tests/models` are interrupted in one order, 3 by default; `all` for no bound |
 //! | `BALAS_PYTHON` | a Python with the packages of `tests/clients/requirements.txt`; otherwise the one of the path |
 //! | `BALAS_NODE_MODULES` | the packages of `tests/clients/package.json`; without it nothing is run by Node.js |
 //! | `BALAS_STRESS_SECONDS`, `BALAS_STRESS_SEED` | how long the stress goes on, and what is drawn |

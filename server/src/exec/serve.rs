@@ -7,7 +7,7 @@ use super::session::Session;
 use crate::acl::check;
 use crate::blocking::Waiter;
 use crate::clock;
-use crate::net::mailbox::Mail;
+use crate::net::Mail;
 use crate::server::Server;
 use crate::stats::ThreadStats;
 use protocol::{Reply, Slot};

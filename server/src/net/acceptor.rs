@@ -2,7 +2,7 @@
 
 use super::conn::{Conn, Socket};
 use super::io_thread::refusal;
-use super::mailbox::Mail;
+use super::mail::Mail;
 use crate::clock;
 use crate::config::Settings;
 use crate::exec::{Session, SessionFlags};

@@ -6,7 +6,7 @@
 //! the thread's own loop: sockets are edge-triggered, and a wake-up for bytes already read is harmless.
 
 use super::conn::{Conn, IoState, write_some};
-use super::mailbox::Mail;
+use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::{AtRest, Attendant};
 use crate::exec::{Batch, Executor, SessionFlags};

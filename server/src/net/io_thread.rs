@@ -1,29 +1,28 @@
 //! The loop of an IO thread: wait for sockets, run what they sent, write the replies.
 
 mod limits;
+mod mail;
+mod replication;
+mod waiting;
 
+use super::Mailbox;
 use super::attendant::SocketAttendant;
-use super::conn::{Conn, FeedState, IoState, Waiting, write_some};
+use super::conn::{Conn, IoState, write_some};
 use super::lookahead::Lookahead;
-use super::mailbox::{Mail, Mailbox};
+use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::Wait;
-use crate::exec::dispatch::settle_reply;
-use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
+use crate::exec::{Batch, Executor, Outcome, SessionFlags};
 use crate::gate::World;
-use crate::pubsub::shard_channel_gone;
-use crate::replication::{no_aof, on_disks, reply_on_disks};
 use crate::server::Server;
-use crate::tracking;
-use limits::{ClientLimit, keep_input, over};
-use mio::{Events, Interest, Poll, Token};
+use limits::{ClientLimit, keep_input};
+use mio::{Events, Poll, Token, Waker};
 use parking_lot::MutexGuard;
 use protocol::request::{Limits, Progress, Step};
 use protocol::{Argv, Reply, ReplyError};
 use std::collections::BTreeSet;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Bytes read from a socket at once.
@@ -34,11 +33,7 @@ const OUT_BYTES: usize = 64 * 1024;
 const FLUSH_BYTES: usize = 256 * 1024;
 /// Replies of no more than this many bytes are in no limit's way, as in stock, where a client has a buffer for them.
 pub const SMALL_REPLIES_BYTES: usize = 16 * 1024;
-/// How much of the write log goes to a replica at once.
-const FEED_BYTES: usize = 256 * 1024;
 const WAKER: Token = Token(usize::MAX);
-/// Waiting clients are looked at this often at least, in milliseconds.
-const TICK_MS: u64 = 100;
 
 /// A connection is to be closed: by its peer, by an error, or by us.
 struct Closed;
@@ -104,7 +99,7 @@ impl<'s> Turn<'s> {
 impl IoThread {
     pub fn new(server: Arc<Server>, index: usize) -> io::Result<(IoThread, Arc<Mailbox>)> {
         let poll = Poll::new()?;
-        let mailbox = Arc::new(Mailbox::new(&poll, WAKER)?);
+        let mailbox = Arc::new(Mailbox::new(Waker::new(poll.registry(), WAKER)?));
         let seed = clock::now_micros() as u64 ^ (index as u64) << 48;
         let thread = IoThread {
             index,
@@ -131,21 +126,22 @@ impl IoThread {
         let server = self.executor.server.clone();
         let mut events = Events::with_capacity(1024);
         loop {
-            let has_mail = !self.mailbox.may_sleep();
-            let timeout = match () {
-                () if has_mail || !self.unread.is_empty() => Some(Duration::ZERO),
-                () => self.next_look_ms().map(Duration::from_millis),
+            let patience = match self.unread.is_empty() {
+                true => self.next_look_ms().map(Duration::from_millis),
+                false => Some(Duration::ZERO),
             };
-            match self.poll.poll(&mut events, timeout) {
+            let waited = self.mailbox.wait(|may_sleep| {
+                self.poll.poll(&mut events, if may_sleep { patience } else { Some(Duration::ZERO) })?;
+                Ok(events.iter().any(|event| event.token() == WAKER))
+            });
+            let has_mail = match waited {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 other => other?,
-            }
-            self.mailbox.work();
+            };
             let mut turn = Turn::begin(&server, self.index);
             let log_end = server.log.end();
             self.executor.start_batch();
             // Before what clients have sent since: they may know of what the mail is about.
-            let has_mail = has_mail || events.iter().any(|event| event.token() == WAKER);
             if has_mail && self.read_mail(&mut turn) {
                 return Ok(());
             }
@@ -171,187 +167,6 @@ impl IoThread {
                 self.feed_replicas(&mut turn);
             }
         }
-    }
-
-    /// Handles messages of other threads. True when the thread is to end.
-    fn read_mail(&mut self, turn: &mut Turn<'_>) -> bool {
-        let mut mail = std::mem::take(&mut self.mail);
-        self.mailbox.take(&mut mail);
-        for message in mail.drain(..) {
-            match message {
-                Mail::Connection(conn) => self.adopt(turn, conn),
-                Mail::Deliver { delivery, publisher } => {
-                    for &client in delivery.clients.iter().filter(|&&client| client != publisher) {
-                        self.push(turn, client, |session, out| delivery.give(session, out));
-                    }
-                }
-                Mail::ShardChannelGone { name, clients } => {
-                    for &client in clients.iter() {
-                        self.push(turn, client, |session, out| shard_channel_gone(session, &name, out));
-                    }
-                }
-                Mail::Invalidate { client, invalidation } => {
-                    let server = turn.server;
-                    self.push(turn, client, |session, out| {
-                        tracking::give(server, session, &invalidation, out)
-                    });
-                }
-                Mail::Redirected { client, origin: (origin, thread), keys } => {
-                    if turn.state().token_of(client).is_none() {
-                        turn.server.post(thread, Mail::RedirectBroke { client: origin, target: client });
-                    }
-                    self.push(turn, client, |session, out| tracking::give_redirected(session, &keys, out));
-                }
-                Mail::RedirectBroke { client, target } => {
-                    self.push(turn, client, |session, out| tracking::redirect_broke(session, target, out));
-                }
-                Mail::Monitored { client, bytes } => self.push(turn, client, |session, out| {
-                    if session.is(SessionFlags::MONITOR) {
-                        out.extend_from_slice(&bytes);
-                    }
-                }),
-                Mail::Push { client, bytes } => self.with_conn(turn, client, |conn, _| {
-                    conn.output.extend_from_slice(&bytes);
-                    conn.flush().map(|_| ()).map_err(|_| Closed)
-                }),
-                Mail::Unblock { client, reply, write_offset } => {
-                    self.answer(turn, client, &reply, write_offset);
-                }
-                Mail::KeyReady { db, key } => self.executor.serve_key(&turn.batch, db, key),
-                Mail::Kill { client } => self.kill(turn, client),
-                Mail::LogMoved => self.release_held(turn),
-                Mail::Sweep => {
-                    self.sweep(turn);
-                    self.reassure_replicas(turn);
-                }
-                Mail::Stop => return true,
-            }
-        }
-        self.mail = mail;
-        self.write_pushed(turn);
-        self.limit_clients(turn);
-        false
-    }
-
-    /// Appends to what goes to a client that has sent nothing. It is written when the mail has been read.
-    fn push(&mut self, turn: &mut Turn<'_>, client: u64, append: impl FnOnce(&mut Session, &mut Vec<u8>)) {
-        let Some(token) = turn.state().token_of(client) else { return };
-        let Some(mut conn) = turn.state().take(token) else { return };
-        let was_empty = conn.output.is_empty();
-        append(&mut conn.session, &mut conn.output);
-        // What lies there already is written when the socket takes it; but too much closes it at once.
-        if was_empty && !conn.output.is_empty() || !was_empty && self.over_limit(turn, &mut conn) {
-            self.pushed.push(token);
-        }
-        self.put_back(turn, token, conn, Ok(()));
-    }
-
-    fn write_pushed(&mut self, turn: &mut Turn<'_>) {
-        for token in std::mem::take(&mut self.pushed) {
-            let Some(mut conn) = turn.state().take(token) else { continue };
-            let result = self.send(turn, &mut conn);
-            self.put_back(turn, token, conn, result);
-        }
-    }
-
-    /// Ends the waiting of a client with its reply, and runs what it has sent meanwhile.
-    fn answer(&mut self, turn: &mut Turn<'_>, client: u64, reply: &[u8], write_offset: Option<u64>) {
-        let Some(token) = turn.state().token_of(client) else { return };
-        let Some(mut conn) = turn.state().take(token) else { return };
-        self.stop_waiting(turn.server, &mut conn);
-        self.waiting.retain(|&other| other != token);
-        if let Some(offset) = write_offset {
-            conn.session.last_write_offset = offset;
-        }
-        let start = self.out.len();
-        self.out.extend_from_slice(reply);
-        settle_reply(&mut conn.session, &mut self.out, start);
-        let result = self.run_arrived(turn, &mut conn);
-        if result.is_ok() && conn.waiting.is_some() && !self.waiting.contains(&token) {
-            self.note_waiting(token, &conn);
-        }
-        self.put_back(turn, token, conn, result);
-    }
-
-    /// Runs what arrived while the client waited, and sends all replies there are.
-    fn run_arrived(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
-        let input = std::mem::take(&mut conn.input);
-        let used = self.run_input(turn, conn, &input)?;
-        conn.input = input[used..].to_vec();
-        if let Some(master) = &conn.master {
-            master.received(turn.server, conn.input.len());
-        }
-        self.send(turn, conn)
-    }
-
-    fn start_waiting(&mut self, turn: &Turn<'_>, conn: &mut Conn, wait: Wait) {
-        match (&wait, &conn.session.blocked) {
-            // Counted where they are served.
-            (Wait::Keys, Some(waiter)) => {
-                self.deadlines.extend(waiter.deadline_ms.map(|deadline_ms| (deadline_ms, conn.session.id)));
-            }
-            _ => {
-                turn.server.stats.blocked.fetch_add(1, Relaxed);
-            }
-        }
-        conn.waiting = Some(Waiting { wait });
-    }
-
-    fn stop_waiting(&mut self, server: &Server, conn: &mut Conn) -> Option<Wait> {
-        let Waiting { wait } = conn.waiting.take()?;
-        if !matches!(wait, Wait::Keys) {
-            server.stats.blocked.fetch_sub(1, Relaxed);
-        }
-        if let Some(waiter) = conn.session.blocked.take()
-            && let Some(deadline_ms) = waiter.deadline_ms
-        {
-            self.deadlines.remove(&(deadline_ms, conn.session.id));
-        }
-        Some(wait)
-    }
-
-    fn note_waiting(&mut self, token: usize, conn: &Conn) {
-        let waits_for_keys = conn.waiting.as_ref().is_some_and(|waiting| matches!(waiting.wait, Wait::Keys));
-        if !waits_for_keys {
-            self.waiting.push(token);
-        }
-    }
-
-    /// Closes a connection. A replica gets first what was written for it until now.
-    fn kill(&mut self, turn: &mut Turn<'_>, client: u64) {
-        let Some(token) = turn.state().token_of(client) else { return };
-        let Some(mut conn) = turn.state().take(token) else { return };
-        if conn.feed.is_some() {
-            let _ = self.feed(turn, &mut conn);
-        }
-        self.put_back(turn, token, conn, Err(Closed));
-    }
-
-    fn with_conn(
-        &mut self,
-        turn: &mut Turn<'_>,
-        client: u64,
-        f: impl FnOnce(&mut Conn, &Batch) -> Result<(), Closed>,
-    ) {
-        let Some(token) = turn.state().token_of(client) else { return };
-        let Some(mut conn) = turn.state().take(token) else { return };
-        let result = f(&mut conn, &turn.batch);
-        self.put_back(turn, token, conn, result);
-    }
-
-    fn adopt(&mut self, turn: &mut Turn<'_>, mut conn: Box<Conn>) {
-        conn.session.thread = self.index;
-        // Rights may have changed while it was on its way.
-        conn.session.refresh_rights(&turn.server.acl);
-        let token = turn.state().reserve(conn.session.id);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().register(conn.socket.source(), Token(token), interest).is_err() {
-            return self.put_back(turn, token, conn, Err(Closed));
-        }
-        self.executor.stats.connections.add(1);
-        turn.state().put(token, conn);
-        // The socket may have become readable before it was registered.
-        self.unread.push(token);
     }
 
     fn put_back(
@@ -561,44 +376,6 @@ impl IoThread {
         true
     }
 
-    /// There is a reply (behind `start`) to our master or to a replica, who are not to get any. An error means that from now on the
-    /// datasets may differ.
-    #[cold]
-    fn overheard(&mut self, server: &Server, conn: &mut Conn, argv: Argv<'_>, start: usize) {
-        let (us, them) = if conn.master.is_some() { ("replica", "master") } else { ("master", "replica") };
-        let name = conn.session.last_command.map_or_else(
-            || String::from_utf8_lossy(argv.name()).to_ascii_lowercase(),
-            |command| command.full_name.to_string(),
-        );
-        if self.out[start] == b'-' {
-            let line = self.out[start + 1..].split(|b| *b == b'\r').next().unwrap_or_default();
-            server.stats.unexpected_errors.fetch_add(1, Relaxed);
-            crate::log::warning(&format!(
-                "== CRITICAL == This {us} is sending an error to its {them}: '{}' after processing the command '{name}'",
-                String::from_utf8_lossy(line),
-            ));
-        }
-        if conn.feed.is_some() {
-            crate::log::warning(&format!(
-                "Replica generated a reply to command '{name}', disconnecting it: id={} addr={}",
-                conn.session.id, conn.session.peer
-            ));
-            self.out.truncate(start);
-            conn.doomed = true;
-        }
-    }
-
-    /// Our master's stream is passed on to our own replicas and the AOF as it came.
-    fn applied(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, bytes: &[u8]) {
-        if let Some(master) = &mut conn.master {
-            master.applied(turn.server, bytes, conn.session.db, conn.session.multi.is_some());
-            // A master gets no replies, except what it asked for.
-            if !master.take_reply_wanted() {
-                self.out.clear();
-            }
-        }
-    }
-
     /// Sends what the batch has made for this connection, or keeps it until the log is durable.
     fn send(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
         let closing = conn.session.is(SessionFlags::CLOSE_AFTER_REPLY);
@@ -629,150 +406,6 @@ impl IoThread {
             return Err(self.close_for_output(turn, conn));
         }
         if closing { Err(Closed) } else { Ok(()) }
-    }
-
-    /// Sends replies that waited for the log to be durable.
-    fn release_held(&mut self, turn: &mut Turn<'_>) {
-        let durable = turn.server.durable_offset();
-        let mut released = Vec::new();
-        for (token, conn) in turn.state().iter_mut() {
-            if conn.held_until > 0 && conn.held_until <= durable && !conn.output.is_empty() {
-                released.push(token);
-            }
-        }
-        for token in released {
-            self.serve(turn, token, false, true);
-        }
-    }
-
-    /// Sends each replica what has been written since.
-    fn feed_replicas(&mut self, turn: &mut Turn<'_>) {
-        for token in self.replicas.clone() {
-            let Some(mut conn) = turn.state().take(token) else { continue };
-            let result = self.feed(turn, &mut conn);
-            self.put_back(turn, token, conn, result);
-        }
-    }
-
-    fn feed(&mut self, turn: &mut Turn<'_>, conn: &mut Conn) -> Result<(), Closed> {
-        let Some(feed) = &conn.feed else { return Ok(()) };
-        let Some(cursor) = &feed.cursor else { return Ok(()) };
-        let behind_bytes = turn.server.log.end().saturating_sub(cursor.get());
-        let settings = &turn.batch.settings;
-        // What the backlog keeps anyhow is not held against it.
-        let limit = settings.buffer_limit_replica.at_least(settings.repl_backlog_bytes);
-        if over(&limit, behind_bytes, turn.batch.now_ms, &mut conn.soft_limit_since_ms) {
-            // The log may not grow without bound for one replica; it comes back with a full sync.
-            crate::log::warning(&format!(
-                "Replica {} is {behind_bytes} bytes behind and is disconnected \
-                 (client-output-buffer-limit replica, repl-backlog-size)",
-                conn.session.peer
-            ));
-            self.executor.stats.output_limit_disconnections.add(1);
-            return Err(Closed);
-        }
-        if feed.state != FeedState::Online {
-            return Ok(());
-        }
-        // What the socket does not take stays in the log, not in a buffer of its own.
-        while conn.output.is_empty() {
-            let moved = turn.server.log.read(cursor, FEED_BYTES, &mut conn.output);
-            if moved.map_err(|_| Closed)? == 0 {
-                break;
-            }
-            let written = write_some(&mut conn.socket, &conn.output).map_err(|_| Closed)?;
-            self.executor.stats.repl_out_bytes.add(written as u64);
-            conn.output.drain(..written);
-        }
-        Ok(())
-    }
-
-    /// Shows replicas that wait for their snapshot that we are alive: once a second, whatever they are used to.
-    fn reassure_replicas(&mut self, turn: &mut Turn<'_>) {
-        for (_, conn) in turn.state().iter_mut() {
-            let state = conn.feed.as_ref().map(|feed| feed.state);
-            if matches!(state, Some(FeedState::Waits | FeedState::WaitsForFile)) {
-                // A socket that takes nothing has a peer that has not read for long.
-                let _ = conn.socket.write(b"\n");
-            }
-        }
-    }
-
-    /// Milliseconds until somebody who waits has to be looked at.
-    fn next_look_ms(&self) -> Option<u64> {
-        let tick_ms = (!self.waiting.is_empty()).then_some(TICK_MS);
-        let deadline_ms = self
-            .deadlines
-            .first()
-            .map(|(deadline_ms, _)| u64::try_from(deadline_ms.saturating_sub(clock::now_ms())).unwrap_or(0));
-        tick_ms.into_iter().chain(deadline_ms).min()
-    }
-
-    /// Answers clients that have waited for keys as long as they wanted to.
-    fn give_up_waiting(&mut self, turn: &mut Turn<'_>) {
-        while let Some(&(deadline_ms, client)) = self.deadlines.first()
-            && deadline_ms <= turn.batch.now_ms
-        {
-            self.deadlines.pop_first();
-            let Some(conn) = turn.state().get_mut(client) else { continue };
-            let Some(waiter) = conn.session.blocked.clone() else { continue };
-            // Otherwise it has been served, and its reply is in the mail.
-            if crate::blocking::forget(&self.executor.server, &mut conn.session) {
-                let reply = crate::blocking::timeout_reply(conn.session.resp);
-                crate::blocking::count_end(turn.server, &self.executor.stats, waiter.command, None);
-                self.answer(turn, client, &reply, None);
-            }
-        }
-    }
-
-    /// Answers clients whose waiting for replicas, or for the end of a pause, is over.
-    fn look_after_waiting(&mut self, turn: &mut Turn<'_>) {
-        for token in self.waiting.clone() {
-            let Some(mut conn) = turn.state().take(token) else { continue };
-            let over = conn.waiting.as_ref().is_none_or(|waiting| wait_is_over(turn.server, &waiting.wait));
-            if !over {
-                turn.state().put(token, conn);
-                continue;
-            }
-            self.waiting.retain(|&other| other != token);
-            if let Some(Wait::Replicas { offset, disks, .. }) = self.stop_waiting(turn.server, &mut conn) {
-                let mut reply = Reply::new(&mut self.out, conn.session.resp);
-                match disks {
-                    None => reply.integer(turn.server.replication.acked_by(offset) as i64),
-                    Some(disks) if disks.own && !turn.batch.settings.appendonly => reply.error(&no_aof()),
-                    Some(_) => {
-                        let (own, replicas) = on_disks(turn.server, offset);
-                        reply_on_disks(&mut reply, own, replicas);
-                    }
-                }
-            }
-            // Commands that arrived meanwhile are run now.
-            turn.batch.writes_paused = turn.server.are_writes_paused();
-            turn.batch.all_paused = turn.server.pause.holds_all();
-            let result = self.run_arrived(turn, &mut conn);
-            if result.is_ok() && conn.waiting.is_some() {
-                self.note_waiting(token, &conn);
-            }
-            self.put_back(turn, token, conn, result);
-        }
-    }
-}
-
-fn wait_is_over(server: &Server, wait: &Wait) -> bool {
-    match wait {
-        Wait::Replicas { replicas, offset, deadline_ms, disks } => {
-            let enough = match disks {
-                None => server.replication.acked_by(*offset) >= *replicas,
-                Some(disks) => {
-                    let (own, others) = on_disks(server, *offset);
-                    let pointless = disks.own && !server.settings().appendonly;
-                    pointless || others >= *replicas && own >= usize::from(disks.own)
-                }
-            };
-            enough || deadline_ms.is_some_and(|deadline_ms| clock::now_ms() >= deadline_ms)
-        }
-        Wait::Unpaused => !server.are_writes_paused(),
-        Wait::Keys | Wait::World => false,
     }
 }
 

@@ -5,9 +5,13 @@ mod attendant;
 mod conn;
 mod io_thread;
 mod lookahead;
-pub mod mailbox;
+mod mail;
+mod mailbox;
 
 pub use acceptor::{Listeners, accept_forever, bind_address};
 pub use conn::{Conn, Feed, FeedState, IoState, Socket};
 pub use io_thread::{IoThread, SMALL_REPLIES_BYTES};
-pub use mailbox::{Mail, Mailbox};
+pub use mail::Mail;
+
+/// What an IO thread gets its [`Mail`] in.
+pub type Mailbox = mailbox::Mailbox<Mail>;
