@@ -24,6 +24,8 @@ def connect(ports):
 def work(name, dies_at, ports):
     """Does tasks until none is left; at the task number `dies_at` of its own it is gone, the task not acknowledged."""
     r = connect(ports)
+    # Whoever comes late may find nothing left to do.
+    assert r.xgroup_createconsumer(STREAM, GROUP, name) == 1
     taken = 0
     while r.scard(DONE) < TASKS:
         # First what others have left behind, then something new. Those who are to die leave the dead alone.
