@@ -116,11 +116,36 @@ fn while_a_slot_moves_who_asks_is_told_to_ask_there() {
     from.ok(&["MIGRATE", "127.0.0.1", &port, &first, "0", "1000"]);
     assert_eq!(from.ask(&["GET", &first]), ask);
     assert_eq!(from.ask(&["MGET", &first, &second]), TRY_AGAIN);
+    let mut client = from.client();
+    let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
+    assert_eq!(say(&["MULTI"]), "OK");
+    assert_eq!(say(&["GET", &second]), "QUEUED");
+    from.ok(&["RENAME", &second, &format!("third{tag}")]);
+    assert_eq!(say(&["EXEC"]), ask, "a transaction is told to ask there, as a command is");
+    assert_eq!(say(&["EXEC"]), "-ERR EXEC without MULTI");
+    from.ok(&["RENAME", &format!("third{tag}"), &second]);
     let mut client = to.client();
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
     assert_eq!(say(&["ASKING"]), "OK");
     assert_eq!(say(&["GET", &first]), "1");
     assert_eq!(say(&["GET", &first]), moved, "ASKING is for one command");
+    for unknown in ["nonsense", "PING"] {
+        say(&["ASKING"]);
+        say(&[unknown]);
+        assert_eq!(say(&["GET", &first]), moved, "whatever that is");
+    }
+    for argv in [&["ASKING"][..], &["WATCH", &first], &["ASKING"], &["MULTI"]] {
+        assert_eq!(say(argv), "OK");
+    }
+    for argv in [&["SET", &key, "new"][..], &["INCRBY", &key, "x"], &["GET", &key]] {
+        assert_eq!(say(argv), "QUEUED", "or for one transaction");
+    }
+    assert_eq!(say(&["EXEC"]), "OK\n-ERR value is not an integer or out of range\nnew");
+    assert_eq!(say(&["GET", &key]), moved, "and no more");
+    assert_eq!(say(&["ASKING"]), "OK");
+    assert_eq!(say(&["DEL", &key]), "1");
+    assert_eq!(say(&["ASKING"]), "OK");
+    assert_eq!(say(&["EXISTS", &key, &key]), "0", "one key, named twice");
     assert_eq!(say(&["ASKING"]), "OK");
     assert_eq!(say(&["MGET", &first, &second]), TRY_AGAIN);
 

@@ -77,14 +77,14 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     if mine || (asking && routing.importing_from(slot).is_some()) {
-        let (present, absent) = count_keys(c, slot);
+        let Count { present, absent, are_several } = count_keys(c, slot);
         let target = routing.migrating_to(slot);
         return match target {
             // All keys are here still, or none is named.
             Some(_) if absent == 0 => Ok(()),
             Some(_) if present > 0 => Err(ReplyError::TRY_AGAIN),
             Some(target) => Err(redirect(c, target, |host, port| ReplyError::ask(slot, host, port))),
-            None if absent > 0 && present + absent > 1 => Err(ReplyError::TRY_AGAIN),
+            None if absent > 0 && are_several => Err(ReplyError::TRY_AGAIN),
             None => Ok(()),
         };
     }
@@ -95,18 +95,28 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
     Err(redirect(c, owner, |host, port| ReplyError::moved(slot, host, port)))
 }
 
-/// How many of the command's keys are in this node's dataset, and how many are not.
-fn count_keys(c: &Checked<'_>, slot: Slot) -> (usize, usize) {
-    let Some(db) = c.server.keyspace.db(0) else { return (0, 0) };
+/// How many of a command's keys are in this node's dataset, and how many are not; and whether there is more than one,
+/// however often it is named.
+#[derive(Default)]
+struct Count {
+    present: usize,
+    absent: usize,
+    are_several: bool,
+}
+
+fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
+    let mut count = Count::default();
+    let Some(db) = c.server.keyspace.db(0) else { return count };
     let guard = db.lock(slot);
-    let (mut present, mut absent) = (0, 0);
+    let mut first = None;
     each_key(c, |key| {
+        count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;
         let is_there =
             guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > c.batch.now_ms));
-        let counter = if is_there { &mut present } else { &mut absent };
+        let counter = if is_there { &mut count.present } else { &mut count.absent };
         *counter += 1;
     });
-    (present, absent)
+    count
 }
 
 /// Why a command that waits cannot go on waiting here, if so. Everybody waits for a write, so a cluster that is down

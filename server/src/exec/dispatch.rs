@@ -502,8 +502,13 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let start = cx.reply.out.len();
     let skipped = if command.is_subcommand { 2 } else { 1 };
     let is_monitored = cx.server.monitors.is_any();
-    // Before what it calls.
+    // Before what it calls, and once: a run that may be begun again is not shown, but begun with the world at rest.
     if is_monitored && command.has(Flags::RUNS_SCRIPT) {
+        if cx.world.is_none() && !cx.in_transaction && !cx.session.is(SessionFlags::LOADER) {
+            cx.wait = Some(Wait::World);
+            timer.skip();
+            return;
+        }
         monitor::show(cx, command, argv);
     }
     let result = (command.spec.handler)(cx, &mut Args::new(argv, skipped));

@@ -8,8 +8,8 @@
 use super::conn::{Conn, IoState, write_some};
 use super::mail::Mail;
 use crate::clock;
-use crate::exec::dispatch::settle_reply;
 use crate::exec::cx::{AtRest, Attendant};
+use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, SessionFlags};
 use crate::server::Server;
 use protocol::request::{Limits, Progress, Step};
