@@ -60,7 +60,7 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// In RESP3.
+/// In RESP3. What is pushed to the client whose command it is follows the reply since 7.2; with 7.0 it came before.
 const CASES_RESP3: &[(&str, &str)] = &[
     (
         "what is published to oneself",
@@ -71,7 +71,7 @@ const CASES_RESP3: &[(&str, &str)] = &[
         "keys that change",
         "CLIENT TRACKING on\r\nGET k\r\nSET k a\r\nGET k\r\nFLUSHDB\r\nMULTI\r\nGET k\r\nSET k b\r\nEXEC\r\nPING\r\n",
     ),
-    ("pushed beside a reply", "DEBUG PROTOCOL push\r\nDEBUG PROTOCOL attrib\r\nDEBUG PROTOCOL double\r\n"),
+    ("attributes and numbers", "DEBUG PROTOCOL attrib\r\nDEBUG PROTOCOL double\r\n"),
     (
         "maps and sets of scripts",
         "EVAL \"return {map={a=1}}\" 0\r\nEVAL \"return {set={a=true}}\" 0\r\nEVAL \"return {double=1.5}\" 0\r\n",
