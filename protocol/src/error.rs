@@ -137,6 +137,11 @@ impl ReplyError {
         ReplyError::new(format!("ASK {slot} {host}:{port}"))
     }
 
+    /// Whether it says that the keys' slot, or all of them, are not served here, now, or together.
+    pub fn is_about_routing(&self) -> bool {
+        matches!(self.code(), b"MOVED" | b"ASK" | b"TRYAGAIN" | b"CROSSSLOT" | b"CLUSTERDOWN")
+    }
+
     /// The refusal of a client from elsewhere while protected mode is on and no password is set.
     pub fn protected_mode() -> ReplyError {
         ReplyError::fixed(

@@ -27,6 +27,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// Starts a server and runs it until it is told to end. Returns the process's exit code.
 pub fn serve(start: Start) -> io::Result<i32> {
@@ -90,6 +92,11 @@ fn set(values: &mut Values, name: &str, text: &str) {
     let _ = values.set(row, &[text.to_owned()]);
 }
 
+/// For so long connections wait for the dataset; then they are taken, and clients told that it is loading. Stock takes
+/// none while it reads the first megabytes, so who connects to a server that has little or nothing to load is never
+/// told.
+const LOADS_UNSEEN_FOR: Duration = Duration::from_millis(100);
+
 /// Starts the threads; the calling one waits for the end.
 fn run(config: Config, users: &[Vec<String>]) -> io::Result<i32> {
     let settings = config.settings_shared();
@@ -123,12 +130,16 @@ fn run(config: Config, users: &[Vec<String>]) -> io::Result<i32> {
     }
     server.start_helpers()?;
     let acceptor = server.clone();
+    let (loading, is_loaded) = mpsc::channel::<()>();
     spawn("acceptor", move || {
+        // Nothing is ever sent: the channel ends when the dataset is loaded.
+        let _ = is_loaded.recv_timeout(LOADS_UNSEEN_FOR);
         if let Err(error) = accept_forever(&acceptor, poll) {
             panic!("the acceptor cannot go on: {error}");
         }
     })?;
     crate::start::load(&server).map_err(io::Error::other)?;
+    drop(loading);
     server.start_followers()?;
     ready(&settings);
     Ok(shutdown::run(&server))

@@ -60,6 +60,8 @@ pub struct Server {
     pub pause: crate::clients::Pause,
     pub snapshots: crate::snapshot::Snapshots,
     pub migrate_cache: crate::commands::migrate::MigrateCache,
+    /// When the log last warned of HTTP.
+    pub told_of_http_at_ms: AtomicI64,
     /// What DEBUG has switched.
     pub switches: Switches,
     /// Once the acceptor is about to run.
@@ -104,6 +106,7 @@ impl Server {
             pause: Default::default(),
             snapshots: Default::default(),
             migrate_cache: Default::default(),
+            told_of_http_at_ms: Default::default(),
             switches: Switches::default(),
             listeners: OnceLock::new(),
             mailboxes: OnceLock::new(),

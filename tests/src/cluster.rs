@@ -101,7 +101,8 @@ impl Node {
         node
     }
 
-    fn launch(&mut self) {
+    /// Starts it again, and waits for nothing.
+    pub fn launch(&mut self) {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path()).expect("a log file");
         let binary = self.kind.binary();
         let child = Command::new(&binary)

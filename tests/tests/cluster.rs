@@ -79,6 +79,23 @@ fn who_asks_at_the_wrong_place_is_told_the_right_one() {
     assert_eq!(say(&["EXEC"]), "-EXECABORT Transaction discarded because of previous errors.");
     assert_eq!(say(&["SELECT", "1"]), "-ERR SELECT is not allowed in cluster mode");
 
+    let mut client = here.client();
+    let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
+    for shard in ["SPUBLISH", "SSUBSCRIBE", "SUNSUBSCRIBE"] {
+        let argv = [shard, &theirs, "x"];
+        let argv = if shard == "SPUBLISH" { &argv[..] } else { &argv[..2] };
+        assert_eq!(say(argv), moved(&theirs, there), "{shard}: a shard channel is somewhere, as a key is");
+    }
+    assert_eq!(
+        say(&["SSUBSCRIBE", &mine, &theirs]),
+        "-CROSSSLOT Keys in request don't hash to the same slot"
+    );
+    assert_eq!(say(&["MULTI"]), "OK");
+    assert_eq!(say(&["SPUBLISH", &theirs, "x"]), moved(&theirs, there));
+    assert_eq!(say(&["EXEC"]), "-EXECABORT Transaction discarded because of previous errors.");
+    assert_eq!(say(&["SPUBLISH", &mine, "x"]), "0");
+    assert_eq!(say(&["SSUBSCRIBE", &mine]), format!("ssubscribe\n{mine}\n1"));
+
     wait_until("the replica has it", SOON, || replica.call(&["DBSIZE"]).as_i64() == Some(1));
     let mut client = replica.client();
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
@@ -97,10 +114,11 @@ fn while_a_slot_moves_who_asks_is_told_to_ask_there() {
     let [from, to] = [&cluster.nodes[0], &cluster.nodes[1]];
     let key = key_of(&cluster, 0, "x");
     let tag = &key[1..];
-    let (first, second) = (format!("first{tag}"), format!("second{tag}"));
+    let [first, second, third] = ["first", "second", "third"].map(|name| format!("{name}{tag}"));
     let slot = slot_of(&key).to_string();
     from.ok(&["SET", &first, "1"]);
     from.ok(&["SET", &second, "2"]);
+    from.ok(&["SET", &third, "3"]);
     to.ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from.id()]);
     from.ok(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to.id()]);
 
@@ -116,11 +134,35 @@ fn while_a_slot_moves_who_asks_is_told_to_ask_there() {
     from.ok(&["MIGRATE", "127.0.0.1", &port, &first, "0", "1000"]);
     assert_eq!(from.ask(&["GET", &first]), ask);
     assert_eq!(from.ask(&["MGET", &first, &second]), TRY_AGAIN);
+    let mut client = from.client();
+    let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
+    assert_eq!(say(&["MULTI"]), "OK");
+    assert_eq!(say(&["GET", &third]), "QUEUED");
+    assert_eq!(from.ask(&["DEL", &third]), "1");
+    assert_eq!(say(&["EXEC"]), ask, "a transaction is told to ask there, as a command is");
+    assert_eq!(say(&["EXEC"]), "-ERR EXEC without MULTI");
     let mut client = to.client();
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
     assert_eq!(say(&["ASKING"]), "OK");
     assert_eq!(say(&["GET", &first]), "1");
     assert_eq!(say(&["GET", &first]), moved, "ASKING is for one command");
+    for unknown in ["nonsense", "PING"] {
+        say(&["ASKING"]);
+        say(&[unknown]);
+        assert_eq!(say(&["GET", &first]), moved, "whatever that is");
+    }
+    for argv in [&["ASKING"][..], &["WATCH", &first], &["ASKING"], &["MULTI"]] {
+        assert_eq!(say(argv), "OK");
+    }
+    for argv in [&["SET", &key, "new"][..], &["INCRBY", &key, "x"], &["GET", &key]] {
+        assert_eq!(say(argv), "QUEUED", "or for one transaction");
+    }
+    assert_eq!(say(&["EXEC"]), "OK\n-ERR value is not an integer or out of range\nnew");
+    assert_eq!(say(&["GET", &key]), moved, "and no more");
+    assert_eq!(say(&["ASKING"]), "OK");
+    assert_eq!(say(&["DEL", &key]), "1");
+    assert_eq!(say(&["ASKING"]), "OK");
+    assert_eq!(say(&["EXISTS", &key, &key]), "0", "one key, named twice");
     assert_eq!(say(&["ASKING"]), "OK");
     assert_eq!(say(&["MGET", &first, &second]), TRY_AGAIN);
 

@@ -1,8 +1,9 @@
 //! Processes that are killed and started again: what was promised to be on disk is there.
 
-use balas_tests::cluster::{Cluster, Kind, Node, SOON, now, wait_until};
+use balas_tests::cluster::{Cluster, Kind, Node, SOON, now, text, wait_until};
 use balas_tests::cluster_data::{assert_same, dataset, fill_server};
 use balas_tests::cluster_load::{Acknowledged, Done, Load, Write, missing};
+use balas_tests::resp::Client;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -64,6 +65,27 @@ fn a_snapshot_is_loaded_at_the_next_start() {
     node.terminate();
     node.restart();
     assert_eq!(node.ask(&["GET", "more"]), "2");
+}
+
+/// Stock takes no connections while it reads its first megabytes. Whoever waits only for the socket counts on that.
+#[test]
+fn who_connects_while_there_is_little_to_load_is_not_told_of_it() {
+    let mut node = Node::start(Kind::Balas, &["save 3600 1"]);
+    for round in 0..20 {
+        node.ok(&["SET", "round", &round.to_string()]);
+        node.ok(&["SAVE"]);
+        node.kill();
+        node.launch();
+        let begun = now();
+        let mut client = loop {
+            match Client::connect(node.port) {
+                Ok(client) => break client,
+                Err(error) => assert!(now() - begun < SOON, "{error}"),
+            }
+        };
+        let got = client.call(&["GET", "round"]).expect("an answer");
+        assert_eq!(text(&got), round.to_string());
+    }
 }
 
 #[test]

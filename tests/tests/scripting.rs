@@ -48,3 +48,35 @@ fn the_libraries_are_stocks() {
 fn functions_are_stocks() {
     run(include_str!("../scripts/functions.txt"));
 }
+
+/// With several threads a run may have to be begun again, with the world at rest.
+#[test]
+fn a_monitor_sees_a_script_and_its_commands_once() {
+    const SCRIPTS: [&str; 3] = [
+        "return redis.call('get', KEYS[1])",
+        "redis.call('get', KEYS[1]) return redis.call('get', 'another' .. KEYS[1])",
+        "redis.call('get', KEYS[1]) return redis.call('dbsize')",
+    ];
+    let node = Server::start(&process::balas(), &["--io-threads", "4"]);
+    let (mut monitor, mut client) = (node.client(), node.client());
+    assert!(!monitor.call(&["MONITOR"]).expect("answered").is_error());
+    for script in SCRIPTS {
+        for _ in 0..2 {
+            client.call(&["EVAL", script, "1", "k"]).expect("answered");
+        }
+    }
+    client.call(&["ECHO", "the end"]).expect("answered");
+    let mut seen = Vec::new();
+    loop {
+        let line = monitor.receive().expect("a line");
+        let line = String::from_utf8_lossy(line.text().expect("a line")).into_owned();
+        let word = line.split('"').nth(1).expect("a command").to_ascii_lowercase();
+        if word == "echo" {
+            break;
+        }
+        seen.push(word);
+    }
+    let once = [&["eval", "get"][..], &["eval", "get", "get"], &["eval", "get", "dbsize"]];
+    let expected: Vec<&str> = once.iter().flat_map(|words| words.repeat(2)).collect();
+    assert_eq!(seen, expected);
+}

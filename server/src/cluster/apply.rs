@@ -1,6 +1,6 @@
 //! What the bus's machine decides about the data, carried out behind the gate, in order.
 
-use super::Cluster;
+use super::{Cluster, Routing};
 use crate::clock;
 use crate::server::Server;
 use cluster_bus::{Action, Event};
@@ -48,9 +48,14 @@ fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
     match decision {
         Apply::Routing => {
             let mut world = server.gate.stop_world();
+            let before = cluster.routing();
             cluster.refresh_routing();
             let routing = cluster.routing();
-            server.pubsub.drop_shard_channels(server, |slot| routing.is_in_my_shard(slot));
+            // As in stock, also when a slot goes to another node of this shard.
+            server.pubsub.drop_shard_channels(server, |slot| {
+                let owner = |routing: &Routing| routing.owner(slot).map(|node| node.id);
+                routing.is_in_my_shard(slot) && owner(&before) == owner(&routing)
+            });
             crate::blocking::redirect(server, &mut world);
         }
         Apply::Follow { host, port } => server.replication.follow(server, &host, port),

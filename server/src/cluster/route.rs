@@ -7,8 +7,9 @@ use crate::exec::SessionFlags;
 use crate::exec::checks::Checked;
 use crate::exec::dispatch::Target;
 use crate::exec::spec::Flags;
+use crate::exec::table::Command;
 use cluster_bus::RouteNode;
-use protocol::{ReplyError, Slot};
+use protocol::{Argv, ReplyError, Slot};
 
 /// Checks that the keys of a command are in one slot and that this node may serve it.
 #[inline]
@@ -29,26 +30,24 @@ pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
 fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
     let mut slot = None;
     let mut crossed = false;
-    each_key(c, |key| {
-        let this = Slot::of(key);
-        crossed |= slot.is_some_and(|other| other != this);
-        slot = Some(this);
+    each_command(c, |command, argv| {
+        // Arguments that do not add up name no keys; the handler will refuse them.
+        let _ = command.spec.each_routed(argv, |pos| {
+            let this = Slot::of(argv.get(pos));
+            crossed |= slot.is_some_and(|other| other != this);
+            slot = Some(this);
+        });
     });
     if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
 }
 
-fn each_key(c: &Checked<'_>, mut f: impl FnMut(&[u8])) {
+/// The command, or those of the transaction it is about to run.
+fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>)) {
     match &c.session.multi {
         Some(multi) if c.command.has(Flags::RUNS_QUEUE) => {
-            for (command, args) in &multi.queue {
-                let argv = args.as_argv();
-                // Arguments that do not add up name no keys; the handler will refuse them.
-                let _ = command.spec.each_key(argv, |pos, _| f(argv.get(pos)));
-            }
+            multi.queue.iter().for_each(|(command, args)| f(command, args.as_argv()));
         }
-        _ => {
-            let _ = c.command.spec.each_key(c.argv, |pos, _| f(c.argv.get(pos)));
-        }
+        _ => f(c.command, c.argv),
     }
 }
 
@@ -72,19 +71,20 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     let asking = c.asking || c.command.has(Flags::ASKING);
-    if mine && is_shard_channel {
+    let served = mine || asking && routing.importing_from(slot).is_some();
+    if served && is_shard_channel {
         // A shard channel moves with its slot, and not before.
         return Ok(());
     }
-    if mine || (asking && routing.importing_from(slot).is_some()) {
-        let (present, absent) = count_keys(c, slot);
+    if served {
+        let Count { present, absent, are_several } = count_keys(c, slot);
         let target = routing.migrating_to(slot);
         return match target {
             // All keys are here still, or none is named.
             Some(_) if absent == 0 => Ok(()),
             Some(_) if present > 0 => Err(ReplyError::TRY_AGAIN),
             Some(target) => Err(redirect(c, target, |host, port| ReplyError::ask(slot, host, port))),
-            None if absent > 0 && present + absent > 1 => Err(ReplyError::TRY_AGAIN),
+            None if absent > 0 && are_several => Err(ReplyError::TRY_AGAIN),
             None => Ok(()),
         };
     }
@@ -95,18 +95,32 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
     Err(redirect(c, owner, |host, port| ReplyError::moved(slot, host, port)))
 }
 
-/// How many of the command's keys are in this node's dataset, and how many are not.
-fn count_keys(c: &Checked<'_>, slot: Slot) -> (usize, usize) {
-    let Some(db) = c.server.keyspace.db(0) else { return (0, 0) };
+/// How many of a command's keys are in this node's dataset, and how many are not; and whether there is more than one,
+/// however often it is named.
+#[derive(Default)]
+struct Count {
+    present: usize,
+    absent: usize,
+    are_several: bool,
+}
+
+fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
+    let mut count = Count::default();
+    let Some(db) = c.server.keyspace.db(0) else { return count };
     let guard = db.lock(slot);
-    let (mut present, mut absent) = (0, 0);
-    each_key(c, |key| {
-        let is_there =
-            guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > c.batch.now_ms));
-        let counter = if is_there { &mut present } else { &mut absent };
-        *counter += 1;
+    let mut first = None;
+    let now_ms = c.batch.now_ms;
+    each_command(c, |command, argv| {
+        let _ = command.spec.each_key(argv, |pos, _| {
+            let key = argv.get(pos);
+            count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;
+            let is_there =
+                guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
+            let counter = if is_there { &mut count.present } else { &mut count.absent };
+            *counter += 1;
+        });
     });
-    (present, absent)
+    count
 }
 
 /// Why a command that waits cannot go on waiting here, if so. Everybody waits for a write, so a cluster that is down

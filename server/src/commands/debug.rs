@@ -356,10 +356,11 @@ fn protocol(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             if reply.resp == Resp::V2 {
                 return Err(ReplyError::fixed("ERR RESP2 is not supported by this command"));
             }
+            // What is pushed to the client whose command this is follows the reply.
+            reply.text("Some real reply following the push reply");
             reply.push(2);
             reply.text("server-cpu-usage");
             reply.integer(42);
-            reply.text("Some real reply following the push reply");
         }
         b"true" => reply.boolean(true),
         b"false" => reply.boolean(false),

@@ -262,8 +262,13 @@ fn migrate(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     {
         return outcome;
     }
-    let target = Target::connect(&host, port, migration.timeout)
-        .map_err(|_| ReplyError::fixed("IOERR error or timeout connecting to the client"))?;
+    let target = Target::connect(&host, port, migration.timeout).map_err(|error| {
+        // Stock learns that nobody listens there only when it writes.
+        ReplyError::fixed(match error.kind() {
+            io::ErrorKind::ConnectionRefused => "IOERR error or timeout writing to target instance",
+            _ => "IOERR error or timeout connecting to the client",
+        })
+    })?;
     transfer(cx, &migration, target, &name).unwrap_or_else(|direction| {
         Err(ReplyError::new(format!("IOERR error or timeout {direction} to target instance")))
     })

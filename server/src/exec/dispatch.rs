@@ -247,9 +247,36 @@ impl Executor {
         world: Option<&mut dyn AtRest>,
         attendant: Option<&mut dyn Attendant>,
     ) -> Outcome {
+        if !session.is(SessionFlags::ASKING) {
+            return self.admit_asked(batch, session, argv, out, world, attendant, false);
+        }
+        session.flags.remove(SessionFlags::ASKING);
+        let outcome = self.admit_asked(batch, session, argv, out, world, attendant, true);
+        // It holds for one command, or for one transaction: a client follows ASK with ASKING, MULTI and the rest.
+        let will_be_called_again =
+            matches!(outcome, Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed);
+        if will_be_called_again || session.multi.is_some() {
+            session.flags.insert(SessionFlags::ASKING);
+        }
+        outcome
+    }
+
+    /// `asking`: ASKING came before this command, or before its transaction.
+    #[allow(clippy::too_many_arguments)] // As `run`.
+    fn admit_asked(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        argv: Argv<'_>,
+        out: &mut Vec<u8>,
+        world: Option<&mut dyn AtRest>,
+        attendant: Option<&mut dyn Attendant>,
+        asking: bool,
+    ) -> Outcome {
         let expected_slot = self.expected_slot.take();
         let command = match find(session, argv) {
             Ok(command) => command,
+            Err((None, _)) if is_http(argv.name()) => return self.turn_away_http(batch, session),
             Err((known, error)) => return self.refuse(session, known, &error, out),
         };
         session.last_command = Some(command);
@@ -258,8 +285,6 @@ impl Executor {
             c if c.spec.keys.is_empty() => Target::None,
             _ => Target::Keys,
         };
-        let asking = session.is(SessionFlags::ASKING);
-        session.flags.remove(SessionFlags::ASKING);
         let flags = match command.has(Flags::RUNS_SCRIPT) {
             true => crate::script::run::effective_flags(&self.server, command, argv),
             false => command.spec.flags,
@@ -295,7 +320,6 @@ impl Executor {
             None
         };
         if let Some(outcome) = held_up {
-            session.flags.set(SessionFlags::ASKING, asking);
             return outcome;
         }
         self.run(batch, session, command, argv, target, out, world, attendant)
@@ -412,20 +436,53 @@ impl Executor {
         error: &ReplyError,
         out: &mut Vec<u8>,
     ) -> Outcome {
+        if command.is_some_and(|command| command.has(Flags::RUNS_QUEUE)) {
+            return self.refuse_exec(session, command, error, out);
+        }
         if let Some(multi) = &mut session.multi {
-            // EXEC itself, when it is refused, ends the transaction with that error.
-            if command.is_some_and(|command| command.has(Flags::RUNS_QUEUE)) {
-                session.multi = None;
-                self.server.watches.forget(session);
-                let text = [b"EXECABORT Transaction discarded because of: ", error.as_bytes()].concat();
-                self.count_error(command, error);
-                Reply::new(out, session.resp).error(&ReplyError::new(text));
-                return Outcome::Done;
-            }
             multi.aborted = true;
         }
         self.count_error(command, error);
         Reply::new(out, session.resp).error(error);
+        Outcome::Done
+    }
+
+    /// EXEC itself, when it is refused, ends the transaction. Its client is told why in stock's way: within another
+    /// error, without the word ERR, unless it has to look for the slot elsewhere.
+    fn refuse_exec(
+        &mut self,
+        session: &mut Session,
+        command: Option<&'static Command>,
+        error: &ReplyError,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if session.multi.take().is_some() {
+            self.server.watches.forget(session);
+        }
+        self.count_error(command, error);
+        let mut reply = Reply::new(out, session.resp);
+        if error.is_about_routing() {
+            reply.error(error);
+        } else {
+            let reason = error.as_bytes().strip_prefix(b"ERR ").unwrap_or(error.as_bytes());
+            let text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+            reply.error(&ReplyError::new(text));
+        }
+        Outcome::Done
+    }
+
+    /// A browser was made to speak to us by somebody else's page: nothing of what it says may be carried out.
+    #[cold]
+    fn turn_away_http(&mut self, batch: &Batch, session: &mut Session) -> Outcome {
+        session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+        let told_at_ms = &self.server.told_of_http_at_ms;
+        if batch.now_ms - told_at_ms.load(Ordering::Relaxed) > HTTP_WARNING_INTERVAL_MS {
+            told_at_ms.store(batch.now_ms, Ordering::Relaxed);
+            crate::log::warning(
+                "Possible SECURITY ATTACK detected: somebody sends POST or Host: as commands, as a browser does that \
+                 a page has been made to misuse (cross protocol scripting). The connection is closed.",
+            );
+        }
         Outcome::Done
     }
 
@@ -445,8 +502,13 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let start = cx.reply.out.len();
     let skipped = if command.is_subcommand { 2 } else { 1 };
     let is_monitored = cx.server.monitors.is_any();
-    // Before what it calls.
+    // Before what it calls, and once: a run that may be begun again is not shown, but begun with the world at rest.
     if is_monitored && command.has(Flags::RUNS_SCRIPT) {
+        if cx.world.is_none() && !cx.in_transaction && !cx.session.is(SessionFlags::LOADER) {
+            cx.wait = Some(Wait::World);
+            timer.skip();
+            return;
+        }
         monitor::show(cx, command, argv);
     }
     let result = (command.spec.handler)(cx, &mut Args::new(argv, skipped));
@@ -577,6 +639,14 @@ fn account(stats: &ThreadStats, effects: &Effects) {
         stats.misses.add(misses);
         stats.expired.add(expired);
     }
+}
+
+/// Least time between two warnings of HTTP.
+const HTTP_WARNING_INTERVAL_MS: i64 = 60_000;
+
+/// Whether a command that is none is a line of an HTTP request.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Why arguments cannot be run, and the command they name, if there is one.

@@ -389,6 +389,14 @@ impl CommandSpec {
         Ok(())
     }
 
+    /// As [`CommandSpec::each_key`], with the names that are routed as keys are and are none: shard channels.
+    pub fn each_routed(&self, argv: Argv<'_>, mut f: impl FnMut(usize)) -> Result<(), BadKeys> {
+        for spec in self.keys.iter().filter(|spec| spec.flags.contains(KeyFlags::NOT_KEY)) {
+            spec.each(argv, &mut |pos| f(pos))?;
+        }
+        self.each_key(argv, |pos, _| f(pos))
+    }
+
     /// The ACL categories, those that follow from the flags included.
     pub fn acl_categories(&self) -> Acl {
         let mut acl = self.acl;

@@ -317,7 +317,9 @@ impl IoThread {
                 }
                 Ok(Step::NeedMore) => break,
                 Err(error) => {
+                    let start = self.out.len();
                     Reply::new(&mut self.out, conn.session.resp).error(&error);
+                    settle_reply(&mut conn.session, &mut self.out, start);
                     conn.session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
                     at = data.len();
                     break;
