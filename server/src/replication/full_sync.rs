@@ -253,8 +253,10 @@ fn stream(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::Result<(
         out.write_all(mark.as_bytes())?;
         out.into_inner().map_err(io::IntoInnerError::into_error)
     });
-    let fanout = sent.inspect_err(|_| {
-        if !server.replication.full_syncs.is_wanted(server) {
+    let fanout = sent.inspect_err(|error| {
+        // Their threads may not have closed the connections yet.
+        let are_lost = error.kind() == io::ErrorKind::NotConnected;
+        if are_lost || !server.replication.full_syncs.is_wanted(server) {
             log::warning("Diskless rdb transfer, last replica dropped, killing fork child.");
         }
     })?;
@@ -424,7 +426,7 @@ impl Write for Fanout<'_> {
                 is_there
             });
             if self.lines.is_empty() || !self.server.replication.full_syncs.is_wanted(self.server) {
-                return Err(io::Error::other("nobody waits for it any more"));
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "nobody waits for it any more"));
             }
             if self.lines.iter().all(|line| line.sent == piece.len()) {
                 return Ok(piece.len());
