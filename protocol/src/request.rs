@@ -61,6 +61,13 @@ impl Progress {
         self.ranges.clear();
     }
 
+    /// Keeps no more room for arguments than common commands need.
+    pub fn give_back_room(&mut self) {
+        if self.ranges.capacity() > ARGS_RESERVED_MAX {
+            self.ranges = Vec::new();
+        }
+    }
+
     /// Nothing of the next command has been read.
     pub fn is_fresh(&self) -> bool {
         self.at == 0

@@ -95,7 +95,11 @@ pub fn start_save(server: &Arc<Server>) -> bool {
     if server.persistence.saving.swap(true, Ordering::AcqRel) {
         return false;
     }
-    server.snapshots.submit(Job::Save);
+    let is_announced = !server.snapshots.is_busy();
+    if is_announced {
+        server.snapshots.announce_save(server.keyspace.len() as u64);
+    }
+    server.snapshots.submit(Job::Save { is_announced });
     true
 }
 

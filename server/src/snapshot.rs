@@ -45,7 +45,8 @@ const CHUNK_BYTES: usize = 16 * 1024;
 
 /// What a snapshot is taken for.
 pub enum Job {
-    Save,
+    /// Announced by [`Snapshots::announce_save`], or to wait for its turn.
+    Save { is_announced: bool },
     /// For the replicas that wait for one.
     Sync,
     /// Runs between snapshots: an AOF rewrite takes its own.
@@ -78,6 +79,12 @@ impl Snapshots {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// A BGSAVE is about to run: from here on it can be seen and cancelled, even if its thread comes to it later.
+    pub fn announce_save(&self, keys_total: u64) {
+        self.save_cancelled.store(false, Ordering::Relaxed);
+        self.progress.begin(keys_total);
+    }
+
     /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
     pub fn cancel_save(&self) {
         self.save_cancelled.store(true, Ordering::Relaxed);
@@ -100,7 +107,7 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
         while let Ok(job) = jobs.recv() {
             server.snapshots.busy.store(true, Ordering::Relaxed);
             match job {
-                Job::Save => background_save(&server),
+                Job::Save { is_announced } => background_save(&server, is_announced),
                 Job::Sync => crate::replication::full_sync::run(&server),
                 Job::Other(run) => run(&server),
             }
@@ -457,12 +464,14 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     result
 }
 
-fn background_save(server: &Arc<Server>) {
+fn background_save(server: &Arc<Server>, is_announced: bool) {
     log::notice(&format!("Background saving started by pid {}", std::process::id()));
     let settings = server.settings();
     let path = settings.dir.join(&settings.dbfilename);
     let mut changes = 0;
-    server.snapshots.save_cancelled.store(false, Ordering::Relaxed);
+    if !is_announced {
+        server.snapshots.announce_save(server.keyspace.len() as u64);
+    }
     let name = format!("temp-bgsave-{}.rdb", std::process::id());
     let result = write_atomically(&path, &name, |file| {
         take(
@@ -471,11 +480,15 @@ fn background_save(server: &Arc<Server>) {
             |()| Ok(&mut *file),
             |_| {
                 changes = server.changes();
-                Ok(())
+                match Purpose::Dump.is_wanted(server) {
+                    true => Ok(()),
+                    false => Err(io::ErrorKind::Interrupted.into()),
+                }
             },
         )
         .map(|_| ())
     });
+    server.snapshots.progress.end(false);
     let is_cancelled = server.snapshots.save_cancelled.load(Ordering::Relaxed);
     if result.is_ok() || !is_cancelled {
         note_save(server, &result, changes);

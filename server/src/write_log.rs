@@ -17,11 +17,15 @@
 use crate::sync::{Arc, AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use protocol::reply::write_command;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 /// A chunk is closed when it has this many bytes, or a sixteenth of the backlog: it is kept or dropped as a whole.
 const CHUNK_BYTES: u64 = 256 * 1024;
 const SMALLEST_CHUNK_BYTES: u64 = 16 * 1024;
+
+const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 
 pub struct WriteLog {
     /// Somebody reads the log; without a reader nothing is encoded.
@@ -29,6 +33,15 @@ pub struct WriteLog {
     end: AtomicU64,
     tail: Mutex<Tail>,
     grown: Condvar,
+}
+
+/// Whom a part of what is appended is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Audience {
+    #[default]
+    All,
+    Replicas,
+    Aof,
 }
 
 struct Tail {
@@ -40,6 +53,8 @@ struct Tail {
     end: u64,
     /// The database the stream is in, once a SELECT has said so.
     db: Option<usize>,
+    /// For the AOF alone, to come before the next byte.
+    aside: Vec<Box<[u8]>>,
     /// Bytes kept for replicas that come back.
     backlog_bytes: u64,
     readers: Vec<Arc<AtomicU64>>,
@@ -50,9 +65,20 @@ struct Tail {
 struct Chunk {
     start: u64,
     bytes: Vec<u8>,
-    /// Ranges of offsets that only replicas are to see (pings).
-    transient: Vec<(u64, u64)>,
+    /// In the order of their offsets.
+    exceptions: Vec<Exception>,
 }
+
+/// What not every reader is to see.
+enum Exception {
+    /// These offsets are for replicas only (pings).
+    Replicas(Range<u64>),
+    /// For the AOF only, before the byte at this offset. It has no offsets of its own: those are the replicas'.
+    Aof(u64, Box<[u8]>),
+}
+
+/// For replicas: it makes the offset move, and nothing else.
+pub const PING: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 
 /// The bytes asked for are gone: the reader was too slow.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,6 +106,7 @@ impl WriteLog {
                 first: 0,
                 end: 0,
                 db: None,
+                aside: Vec::new(),
                 backlog_bytes,
                 readers: Vec::new(),
                 waited_for: false,
@@ -152,10 +179,45 @@ impl WriteLog {
     /// As [`WriteLog::append`], for commands that are one unit. A SELECT stands within it, as in stock.
     pub fn append_transaction(&self, first_db: usize, last_db: usize, commands: &[u8]) -> u64 {
         let mut tail = self.tail.lock();
-        tail.push(b"*1\r\n$5\r\nMULTI\r\n");
+        tail.push(MULTI);
         tail.select(first_db, last_db);
         tail.push(commands);
-        tail.push(b"*1\r\n$4\r\nEXEC\r\n");
+        tail.push(EXEC);
+        self.publish(tail)
+    }
+
+    /// As the others, for commands of which some ranges, in their order, are not for all; `is_unit` for a transaction.
+    pub fn append_parts(
+        &self,
+        (first_db, last_db): (usize, usize),
+        is_unit: bool,
+        commands: &[u8],
+        parts: &[(Range<usize>, Audience)],
+    ) -> u64 {
+        let mut tail = self.tail.lock();
+        if is_unit {
+            tail.push(MULTI);
+        }
+        tail.select(first_db, last_db);
+        let mut at = 0;
+        for (range, audience) in parts {
+            tail.push(&commands[at..range.start]);
+            let part = &commands[range.clone()];
+            match audience {
+                Audience::All => tail.push(part),
+                Audience::Replicas => tail.push_transient(part),
+                Audience::Aof => tail.aside.push(part.into()),
+            }
+            at = range.end;
+        }
+        tail.push(&commands[at..]);
+        if is_unit {
+            tail.push(EXEC);
+        }
+        if !tail.aside.is_empty() {
+            // Readers learn of what is new by the offset.
+            tail.push_transient(PING);
+        }
         self.publish(tail)
     }
 
@@ -169,12 +231,7 @@ impl WriteLog {
     /// Appends what only replicas are to see.
     pub fn append_transient(&self, bytes: &[u8]) -> u64 {
         let mut tail = self.tail.lock();
-        let start = tail.end;
-        tail.push(bytes);
-        let end = tail.end;
-        if let Some(chunk) = tail.chunks.back_mut() {
-            chunk.transient.push((start, end));
-        }
+        tail.push_transient(bytes);
         self.publish(tail)
     }
 
@@ -226,13 +283,17 @@ impl WriteLog {
     /// Appends up to `max` bytes after the cursor to `out` and moves the cursor over them.
     /// Returns how many bytes the cursor moved.
     pub fn read(&self, cursor: &Cursor, max: usize, out: &mut Vec<u8>) -> Result<usize, Lost> {
-        self.read_parts(cursor, max, |bytes, _| out.extend_from_slice(bytes))
+        self.read_parts(cursor, max, |bytes, audience| {
+            if audience != Audience::Aof {
+                out.extend_from_slice(bytes);
+            }
+        })
     }
 
-    /// As [`WriteLog::read`], leaving out what only replicas are to see.
+    /// As [`WriteLog::read`], for the AOF: without what only replicas are to see.
     pub fn read_durable(&self, cursor: &Cursor, max: usize, out: &mut Vec<u8>) -> Result<usize, Lost> {
-        self.read_parts(cursor, max, |bytes, transient| {
-            if !transient {
+        self.read_parts(cursor, max, |bytes, audience| {
+            if audience != Audience::Replicas {
                 out.extend_from_slice(bytes);
             }
         })
@@ -242,7 +303,7 @@ impl WriteLog {
         &self,
         cursor: &Cursor,
         max: usize,
-        mut part: impl FnMut(&[u8], bool),
+        mut part: impl FnMut(&[u8], Audience),
     ) -> Result<usize, Lost> {
         let tail = self.tail.lock();
         let from = cursor.get();
@@ -254,13 +315,23 @@ impl WriteLog {
         let first_chunk = tail.chunks.partition_point(|chunk| chunk.end() <= from);
         for chunk in tail.chunks.range(first_chunk..) {
             let chunk_to = to.min(chunk.end());
-            for &(start, end) in &chunk.transient {
-                let (start, end) = (start.clamp(at, chunk_to), end.clamp(at, chunk_to));
-                part(chunk.slice(at, start), false);
-                part(chunk.slice(start, end), true);
-                at = at.max(end);
+            for exception in &chunk.exceptions {
+                match exception {
+                    Exception::Replicas(range) => {
+                        let (start, end) = (range.start.clamp(at, chunk_to), range.end.clamp(at, chunk_to));
+                        part(chunk.slice(at, start), Audience::All);
+                        part(chunk.slice(start, end), Audience::Replicas);
+                        at = end;
+                    }
+                    Exception::Aof(place, bytes) if (at..chunk_to).contains(place) => {
+                        part(chunk.slice(at, *place), Audience::All);
+                        part(bytes, Audience::Aof);
+                        at = *place;
+                    }
+                    Exception::Aof(..) => {}
+                }
             }
-            part(chunk.slice(at, chunk_to), false);
+            part(chunk.slice(at, chunk_to), Audience::All);
             at = chunk_to;
             if at == to {
                 break;
@@ -297,14 +368,30 @@ impl Tail {
         }
     }
 
+    fn push_transient(&mut self, bytes: &[u8]) {
+        let start = self.end;
+        self.push(bytes);
+        let range = start..self.end;
+        if let Some(chunk) = self.chunks.back_mut().filter(|_| !range.is_empty()) {
+            chunk.exceptions.push(Exception::Replicas(range));
+        }
+    }
+
     fn push(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         let chunk_bytes = self.chunk_bytes() as usize;
         let open = self.chunks.back().is_some_and(|chunk| chunk.bytes.len() + bytes.len() <= chunk_bytes);
         if !open {
             // A small log should not hold a whole chunk of memory: the vector grows to its size.
-            self.chunks.push_back(Chunk { start: self.end, bytes: Vec::new(), transient: Vec::new() });
+            self.chunks.push_back(Chunk { start: self.end, bytes: Vec::new(), exceptions: Vec::new() });
         }
         let chunk = self.chunks.back_mut().expect("pushed above");
+        if !self.aside.is_empty() {
+            let place = self.end;
+            chunk.exceptions.extend(self.aside.drain(..).map(|bytes| Exception::Aof(place, bytes)));
+        }
         let room_before = chunk.bytes.capacity();
         chunk.bytes.extend_from_slice(bytes);
         self.chunk_room_bytes += chunk.bytes.capacity() - room_before;
@@ -411,6 +498,31 @@ mod tests {
         let mut out = Vec::new();
         while log.read_durable(&aof, 2, &mut out).unwrap() > 0 {}
         assert_eq!(out, b"onetwo");
+    }
+
+    #[test]
+    fn the_aof_sees_what_is_for_it_alone_once_and_in_its_place() {
+        let parts = [(1..2, Audience::Aof), (3..4, Audience::Replicas), (4..5, Audience::Aof)];
+        for max in [1, 2, 3, 7, 1000] {
+            let log = WriteLog::new(1 << 20);
+            let (replica, aof) = (log.cursor_at(0).unwrap(), log.cursor_at(0).unwrap());
+            log.append_stream(b"-");
+            log.tail.lock().db = Some(0);
+            log.append_parts((0, 0), false, b"abcde", &parts);
+            log.append_parts((0, 0), true, b"f", &[(0..1, Audience::Aof)]);
+            log.append_stream(b"+");
+            assert_eq!(text(&log, &replica), format!("-acd{0}{1}{2}+", ping(), MULTI_TEXT, EXEC_TEXT));
+            let mut out = Vec::new();
+            while log.read_durable(&aof, max, &mut out).unwrap() > 0 {}
+            assert_eq!(out, format!("-abce{MULTI_TEXT}f{EXEC_TEXT}+").into_bytes(), "{max} at a time");
+        }
+    }
+
+    const MULTI_TEXT: &str = "*1\r\n$5\r\nMULTI\r\n";
+    const EXEC_TEXT: &str = "*1\r\n$4\r\nEXEC\r\n";
+
+    fn ping() -> &'static str {
+        std::str::from_utf8(PING).unwrap()
     }
 
     #[test]

@@ -259,6 +259,34 @@ fn keys_expire_on_the_replica_when_they_do_on_the_master() {
     }
 }
 
+#[test]
+fn a_script_chooses_who_sees_what_it_writes() {
+    const SEVERAL: &str = "redis.call('set', 'all', 1) redis.set_repl(redis.REPL_NONE) redis.call('set', 'none', 1) \
+                           redis.set_repl(redis.REPL_AOF) redis.call('set', 'aof', 1) \
+                           redis.set_repl(redis.REPL_REPLICA) redis.call('set', 'replicas', 1) \
+                           redis.set_repl(redis.REPL_ALL) redis.call('set', 'all again', 1)";
+    const ONE: &str = "redis.set_repl(redis.REPL_AOF) redis.call('set', 'aof alone', 1)";
+    for (ours, theirs) in PAIRS {
+        let master = Node::start(ours, &["enable-debug-command yes", "appendonly yes"]);
+        let replica = start(theirs);
+        follow(&replica, master.port);
+        wait_until("the replica is in step", SOON, || is_in_step(&master, &replica));
+        for script in [SEVERAL, ONE] {
+            let reply = master.call(&["EVAL", script, "0"]);
+            assert!(!reply.is_error(), "{reply:?}");
+        }
+        wait_until("the replica is in step", SOON, || is_in_step(&master, &replica));
+        let present = |node: &Node| {
+            let keys = ["all", "none", "aof", "replicas", "all again", "aof alone"];
+            keys.map(|key| node.call(&["EXISTS", key]).as_i64() == Some(1))
+        };
+        assert_eq!(present(&master), [true; 6]);
+        assert_eq!(present(&replica), [true, false, false, true, true, false], "{ours:?} {theirs:?}");
+        master.ok(&["DEBUG", "LOADAOF"]);
+        assert_eq!(present(&master), [true, false, true, false, true, true], "{ours:?}");
+    }
+}
+
 /// Two clients: one writes key after key, the other transactions that must be whole wherever the link breaks.
 #[test]
 fn a_link_cut_again_and_again_under_load_never_repeats_and_never_skips() {

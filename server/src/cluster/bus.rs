@@ -1,5 +1,6 @@
 //! The bus thread: tokio gives the machine its sockets and its clock.
 
+use super::outgoing::Waiting;
 use super::{Cluster, bus_port};
 use crate::clock;
 use crate::config::Settings;
@@ -11,7 +12,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -25,6 +26,11 @@ const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Bytes waiting to be sent on a link, after which it is given up, where `cluster-link-sendbuf-limit` sets no limit.
 const PENDING_BYTES_MAX: usize = 256 << 20;
 
+/// Room that a link has for what arrives.
+const READ_BYTES: usize = 16 * 1024;
+/// What a link takes, besides what waits to be sent on it.
+pub const LINK_BYTES: usize = READ_BYTES + size_of::<Link>();
+
 /// What a link's task tells the thread.
 enum FromLink {
     Up,
@@ -36,7 +42,7 @@ enum FromLink {
 /// A link that is up or on its way.
 struct Link {
     frames: mpsc::UnboundedSender<Arc<[u8]>>,
-    pending_bytes: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
     task: JoinHandle<()>,
 }
 
@@ -140,22 +146,24 @@ impl<'s> Bus<'s> {
         match action {
             Action::Connect { link, ip, bus_port } => self.dial(link, &ip, bus_port),
             Action::Send { link, frame } => {
-                let Some(open) = self.links.get(&link) else { return };
-                let pending = open.pending_bytes.fetch_add(frame.len(), Ordering::Relaxed);
+                let Some(open) = self.links.get(&link) else {
+                    return self.cluster.outgoing.forget(link);
+                };
+                let before = open.waiting.bytes().saturating_sub(frame.len());
                 let limit = match self.server.config.settings().cluster_link_sendbuf_limit_bytes {
                     0 => PENDING_BYTES_MAX,
                     limit => limit,
                 };
-                if pending > limit {
-                    self.links.remove(&link);
+                if before > limit {
+                    self.remove(link);
                     self.cluster.event(Event::LinkOverflowed { link });
                 } else if open.frames.send(frame).is_err() {
-                    self.links.remove(&link);
+                    self.remove(link);
                     self.cluster.event(Event::LinkDown { link });
                 }
             }
             Action::Close { link } => {
-                self.links.remove(&link);
+                self.remove(link);
             }
             Action::DeliverPublish { channel, message, sharded } => {
                 self.server.publish(sharded, &channel, &message);
@@ -173,14 +181,19 @@ impl<'s> Bus<'s> {
             FromLink::Frame(frame) if self.is_dropped(&frame) => {}
             FromLink::Frame(frame) => self.cluster.event(Event::Packet { link, frame: &frame }),
             FromLink::Refused => {
-                self.links.remove(&link);
+                self.remove(link);
                 self.cluster.event(Event::ConnectRefused { link });
             }
             FromLink::Down => {
-                self.links.remove(&link);
+                self.remove(link);
                 self.cluster.event(Event::LinkDown { link });
             }
         }
+    }
+
+    fn remove(&mut self, link: LinkId) {
+        self.links.remove(&link);
+        self.cluster.outgoing.forget(link);
     }
 
     /// DEBUG DROP-CLUSTER-PACKET-FILTER: messages of a type, or all, never arrive.
@@ -233,19 +246,19 @@ impl<'s> Bus<'s> {
         F: Future<Output = Option<TcpStream>> + Send + 'static,
     {
         let (frames, to_send) = mpsc::unbounded_channel();
-        let pending_bytes = Arc::new(AtomicUsize::new(0));
+        let waiting = self.cluster.outgoing.of(link);
         let to_thread = self.to_thread.clone();
         let opened = open(to_thread.clone());
-        let pending = pending_bytes.clone();
+        let unsent = waiting.clone();
         let task = tokio::spawn(async move {
             let Some(stream) = opened.await else { return };
             let _ = stream.set_nodelay(true);
-            if let Err(error) = carry(link, stream, to_send, &pending, &to_thread).await {
+            if let Err(error) = carry(link, stream, to_send, &unsent, &to_thread).await {
                 log::debug(&format!("I/O error on a cluster link: {error}"));
             }
             let _ = to_thread.send((link, FromLink::Down));
         });
-        self.links.insert(link, Link { frames, pending_bytes, task });
+        self.links.insert(link, Link { frames, waiting, task });
     }
 }
 
@@ -254,13 +267,13 @@ async fn carry(
     link: LinkId,
     stream: TcpStream,
     mut to_send: mpsc::UnboundedReceiver<Arc<[u8]>>,
-    pending_bytes: &AtomicUsize,
+    waiting: &Waiting,
     to_thread: &mpsc::UnboundedSender<(LinkId, FromLink)>,
 ) -> io::Result<()> {
     let (mut reader, mut writer) = stream.into_split();
     let read = async {
         let mut deframer = Deframer::new(FRAME_BYTES_MAX);
-        let mut buf = vec![0; 16 * 1024];
+        let mut buf = vec![0; READ_BYTES];
         loop {
             let n = reader.read(&mut buf).await?;
             if n == 0 {
@@ -277,7 +290,7 @@ async fn carry(
     let write = async {
         while let Some(frame) = to_send.recv().await {
             writer.write_all(&frame).await?;
-            pending_bytes.fetch_sub(frame.len(), Ordering::Relaxed);
+            waiting.sent(frame.len());
         }
         Ok(())
     };

@@ -12,6 +12,7 @@
 
 mod apply;
 mod bus;
+mod outgoing;
 pub mod route;
 
 pub use apply::run as run_applier;
@@ -26,6 +27,7 @@ use arc_swap::ArcSwap;
 use cluster_bus::{
     Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence,
 };
+use outgoing::Outgoing;
 use parking_lot::Mutex;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,6 +44,7 @@ pub struct Cluster {
     /// What concerns sockets, for the bus thread.
     to_bus: tokio_mpsc::UnboundedSender<Action>,
     bus_end: Mutex<Option<tokio_mpsc::UnboundedReceiver<Action>>>,
+    pub outgoing: Outgoing,
     /// What concerns the data, for the applier.
     to_applier: mpsc::Sender<Apply>,
     applier_end: Mutex<Option<mpsc::Receiver<Apply>>>,
@@ -86,6 +89,7 @@ impl Cluster {
             core: Mutex::new(Core { machine, rng }),
             to_bus,
             bus_end: Mutex::new(Some(bus_end)),
+            outgoing: Outgoing::default(),
             to_applier,
             applier_end: Mutex::new(Some(applier_end)),
             conf_path,
@@ -100,6 +104,12 @@ impl Cluster {
 
     pub fn routing(&self) -> Arc<Routing> {
         self.routing.load_full()
+    }
+
+    /// What the links to other nodes take, in bytes.
+    pub fn links_bytes(&self) -> u64 {
+        let (links, waiting) = self.outgoing.total();
+        (links * bus::LINK_BYTES + waiting) as u64
     }
 
     /// Looks at the machine.
@@ -167,6 +177,9 @@ impl Cluster {
                 | Action::Send { .. }
                 | Action::Close { .. }
                 | Action::DeliverPublish { .. } => {
+                    if let Action::Send { link, frame } = &action {
+                        self.outgoing.add(*link, frame.len());
+                    }
                     // Fails only while the process ends.
                     let _ = self.to_bus.send(action);
                 }

@@ -162,9 +162,14 @@ fn shard_node(cx: &mut Cx<'_>, node: &NodeView) {
 }
 
 fn links(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let links = here(cx)?.view(|machine| machine.links());
+    let cluster = here(cx)?;
+    let links: Vec<_> = cluster
+        .view(|machine| machine.links())
+        .into_iter()
+        .map(|link| (cluster.outgoing.bytes(link.link), link))
+        .collect();
     cx.reply.array(links.len());
-    for link in links {
+    for (waiting, link) in links {
         cx.reply.map(6);
         cx.reply.text("direction");
         cx.reply.text(if link.link.is_incoming() { "from" } else { "to" });
@@ -173,11 +178,11 @@ fn links(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
         cx.reply.text("create-time");
         cx.reply.integer(link.created_ms);
         cx.reply.text("events");
-        cx.reply.text("r");
-        cx.reply.text("send-buffer-allocated");
-        cx.reply.integer(0);
-        cx.reply.text("send-buffer-used");
-        cx.reply.integer(0);
+        cx.reply.text(if waiting > 0 { "rw" } else { "r" });
+        for field in ["send-buffer-allocated", "send-buffer-used"] {
+            cx.reply.text(field);
+            cx.reply.integer(waiting as i64);
+        }
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! COMMAND: what the server knows about its commands, derived from their rows.
 
 mod docs;
+mod syntax;
 mod tips;
 
 use super::help::help;

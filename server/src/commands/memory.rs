@@ -38,9 +38,8 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     integer("replication.backlog", (usage.log - usage.log_for_readers) as i64);
     integer("clients.slaves", replicas as i64);
     integer("clients.normal", usage.clients as i64);
-    for name in ["cluster.links", "aof.buffer"] {
-        integer(name, 0);
-    }
+    integer("cluster.links", usage.links as i64);
+    integer("aof.buffer", 0);
     integer("lua.caches", scripts as i64);
     integer("functions.caches", functions as i64);
     for db in dbs {

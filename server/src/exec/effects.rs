@@ -1,10 +1,11 @@
 //! What a command leaves behind besides its reply: how much it changed, and the write log's version of it.
 
 use crate::pubsub::Delivery;
-use crate::write_log::WriteLog;
+use crate::write_log::{Audience, WriteLog};
 use protocol::Argv;
 use protocol::reply::write_command;
 use std::collections::VecDeque;
+use std::ops::Range;
 
 /// The buffer of the stream is not kept beyond this size.
 const KEPT_BYTES: usize = 64 * 1024;
@@ -20,6 +21,10 @@ pub struct Effects {
     pub expired: u64,
     /// Commands to be logged, encoded.
     stream: Vec<u8>,
+    /// Ranges of `stream` that are not for all who read the log.
+    parts: Vec<(Range<usize>, Audience)>,
+    /// Whom commands are for from here on.
+    pub audience: Audience,
     /// How many commands `stream` holds.
     commands: usize,
     /// The database the commands so far began and ended in.
@@ -66,6 +71,7 @@ impl Effects {
     /// Forgets all that was to be logged: the process ends, and what was done is lost with it.
     pub fn discard(&mut self) {
         self.stream.clear();
+        self.parts.clear();
         self.commands = 0;
         self.databases = None;
         self.rewritten = true;
@@ -95,7 +101,11 @@ impl Effects {
             write_command(&mut self.stream, [&b"SELECT"[..], db.to_string().as_bytes()].into_iter());
         }
         self.databases = Some((first, db));
+        let start = self.stream.len();
         write_command(&mut self.stream, args);
+        if self.audience != Audience::All {
+            self.parts.push((start..self.stream.len(), self.audience));
+        }
         self.commands += 1;
     }
 
@@ -108,10 +118,15 @@ impl Effects {
 
     fn append(&mut self, log: &WriteLog, first: usize, last: usize) -> u64 {
         let commands = std::mem::take(&mut self.commands);
-        let end = if commands == 1 && first == last {
-            log.append(first, first, &self.stream)
-        } else {
-            log.append_transaction(first, last, &self.stream)
+        let is_unit = commands != 1 || first != last;
+        let end = match () {
+            () if !self.parts.is_empty() => {
+                let end = log.append_parts((first, last), is_unit, &self.stream, &self.parts);
+                self.parts.clear();
+                end
+            }
+            () if is_unit => log.append_transaction(first, last, &self.stream),
+            () => log.append(first, first, &self.stream),
         };
         self.stream.clear();
         if self.stream.capacity() > KEPT_BYTES {

@@ -13,12 +13,14 @@ pub struct Usage {
     pub peak: u64,
     pub resident: u64,
     pub startup: u64,
-    /// Bytes that are not the dataset: what there was at the start, and the write log.
+    /// Bytes that are not the dataset: what there was at the start, the write log, connections.
     pub overhead: u64,
     /// The write log: all of it, and what it holds for readers that lag.
     pub log: u64,
     pub log_for_readers: u64,
     pub clients: u64,
+    /// The cluster bus.
+    pub links: u64,
 }
 
 impl Usage {
@@ -29,9 +31,10 @@ impl Usage {
         let startup = stats.startup_memory_bytes.load(Relaxed).min(used);
         let (log, log_for_readers) = cx.server.log.memory_bytes();
         let clients = cx.server.client_memory.total();
-        let overhead = (startup + log + clients).min(used);
+        let links = cx.server.cluster.as_ref().map_or(0, |cluster| cluster.links_bytes());
+        let overhead = (startup + log + clients + links).min(used);
         let resident = memory::resident_bytes();
-        Usage { used, peak, resident, startup, overhead, log, log_for_readers, clients }
+        Usage { used, peak, resident, startup, overhead, log, log_for_readers, clients, links }
     }
 
     /// What the write log holds for replicas, beyond the backlog.
@@ -100,7 +103,8 @@ pub fn memory(text: &mut Text, cx: &Cx<'_>) {
     text.field("mem_total_replication_buffers", usage.log);
     text.field("mem_clients_slaves", usage.replicas(cx));
     text.field("mem_clients_normal", usage.clients);
-    text.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    text.field("mem_cluster_links", usage.links);
+    text.zeros(&["mem_aof_buffer"]);
     text.field("mem_allocator", ALLOCATOR);
     text.field("active_defrag_running", 0);
     text.field("lazyfree_pending_objects", crate::lazyfree::pending_objects());

@@ -330,6 +330,7 @@ impl IoThread {
         self.ahead = ahead;
         if progress.is_fresh() || conn.session.is(SessionFlags::CLOSE_AFTER_REPLY) {
             progress.reset();
+            progress.give_back_room();
             self.progress = progress;
         } else {
             conn.progress = Some(Box::new(progress));

@@ -64,7 +64,7 @@ pub struct FullSyncs {
 struct Running {
     kind: Kind,
     clients: Vec<u64>,
-    /// Where in the log the snapshot is.
+    /// Where in the log the snapshot is, while it is being made.
     offset: Option<u64>,
     /// Came after it had begun.
     joined: Vec<Waiting>,
@@ -133,10 +133,11 @@ impl FullSyncs {
         }
     }
 
-    /// Whoever waits for the snapshot that is being made gets none: what it holds is out of date.
+    /// Whoever waits for the snapshot that is being made gets none: what it holds is out of date. A file that is whole
+    /// is sent all the same.
     pub fn cancel(&self) {
         if let Some(running) = &mut *self.running.lock() {
-            running.cancelled = true;
+            running.cancelled |= running.offset.is_some();
         }
     }
 
@@ -253,8 +254,10 @@ fn stream(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::Result<(
         out.write_all(mark.as_bytes())?;
         out.into_inner().map_err(io::IntoInnerError::into_error)
     });
-    let fanout = sent.inspect_err(|_| {
-        if !server.replication.full_syncs.is_wanted(server) {
+    let fanout = sent.inspect_err(|error| {
+        // Their threads may not have closed the connections yet.
+        let are_lost = error.kind() == io::ErrorKind::NotConnected;
+        if are_lost || !server.replication.full_syncs.is_wanted(server) {
             log::warning("Diskless rdb transfer, last replica dropped, killing fork child.");
         }
     })?;
@@ -423,11 +426,13 @@ impl Write for Fanout<'_> {
                 }
                 is_there
             });
-            if self.lines.is_empty() || !self.server.replication.full_syncs.is_wanted(self.server) {
-                return Err(io::Error::other("nobody waits for it any more"));
-            }
-            if self.lines.iter().all(|line| line.sent == piece.len()) {
+            let are_lost = self.lines.is_empty();
+            // Who has the last piece may go on at once, with a FLUSHALL that makes the snapshot unwanted.
+            if !are_lost && self.lines.iter().all(|line| line.sent == piece.len()) {
                 return Ok(piece.len());
+            }
+            if are_lost || !self.server.replication.full_syncs.is_wanted(self.server) {
+                return Err(io::Error::new(io::ErrorKind::NotConnected, "nobody waits for it any more"));
             }
             std::thread::sleep(PAUSE);
         }

@@ -27,6 +27,7 @@ use crate::exec::cx::AtRest;
 use crate::log;
 use crate::net::Mail;
 use crate::server::Server;
+use crate::write_log::PING;
 use parking_lot::{Condvar, Mutex};
 use protocol::{Reply, ReplyError};
 use std::collections::BTreeMap;
@@ -344,7 +345,7 @@ impl Replication {
             // Whoever waits for replicas to have everything waits for an end that stays.
             && !server.are_writes_paused()
         {
-            server.log.append_transient(b"*1\r\n$4\r\nPING\r\n");
+            server.log.append_transient(PING);
             server.post_all(|| Mail::LogMoved);
         }
         self.count_good(server, now_ms);

@@ -18,6 +18,7 @@ use crate::exec::table::{Command, table};
 use crate::exec::{Cx, SessionFlags};
 use crate::log;
 use crate::server::Server;
+use crate::write_log::Audience;
 use protocol::{ArgVec, Argv, Reply, ReplyError, Resp, Slot};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -212,8 +213,7 @@ struct Run<'r, 'c> {
     may_cross: bool,
     /// A command that writes was about to run: what comes after it is not refused any more.
     wrote: bool,
-    /// Commands go to the log.
-    propagated: bool,
+    /// Commands go to the log, unless the script wants it otherwise.
     is_logged: bool,
     was_out_of_memory: bool,
     /// The first key it has declared.
@@ -244,7 +244,6 @@ impl<'r, 'c> Run<'r, 'c> {
             may_oom: has(ScriptFlags::ALLOW_OOM),
             may_cross: has(ScriptFlags::COMPAT) || has(ScriptFlags::ALLOW_CROSS_SLOT_KEYS),
             wrote: false,
-            propagated: true,
             is_logged: cx.keys.effects.logged,
             was_out_of_memory: is_out_of_memory(cx),
             first_key,
@@ -265,7 +264,7 @@ impl<'r, 'c> Run<'r, 'c> {
 
     fn finish(mut self, ended: Ended) -> Outcome {
         self.timer.end_run(self.cx.stats);
-        self.cx.keys.effects.logged = self.is_logged;
+        self.set_propagated(true, true);
         if self.end == Some(End::Restart) {
             self.cx.session.debugger = self.debugger.take();
         } else if let Some(debugger) = &mut self.debugger {
@@ -582,10 +581,13 @@ impl Host for Run<'_, '_> {
     }
 
     fn set_propagated(&mut self, aof: bool, replicas: bool) {
-        // There is one log. What only one of its readers is to see is settled in favour of the replicas.
-        let _ = aof;
-        self.propagated = replicas;
-        self.cx.keys.effects.logged = self.is_logged && self.propagated;
+        let effects = &mut *self.cx.keys.effects;
+        effects.logged = self.is_logged && (aof || replicas);
+        effects.audience = match (aof, replicas) {
+            (true, false) => Audience::Aof,
+            (false, true) => Audience::Replicas,
+            _ => Audience::All,
+        };
     }
 
     fn may_call(&mut self, argv: Argv<'_>) -> Option<bool> {

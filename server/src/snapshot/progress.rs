@@ -49,12 +49,16 @@ impl Progress {
         self.began_ms.store(clock::now_ms(), Relaxed);
     }
 
+    /// Does nothing where there is none.
     pub fn end(&self, is_aof: bool) {
-        let seconds = self.now().seconds;
+        let began_ms = self.began_ms.swap(0, Relaxed);
+        if began_ms == 0 {
+            return;
+        }
+        let seconds = (clock::now_ms() - began_ms).max(0) / 1000;
         let past = if is_aof { &self.aof } else { &self.rdb };
         past.took_s_and_one.store(seconds + 1, Relaxed);
         past.copied_bytes.store(self.copied_bytes.load(Relaxed), Relaxed);
-        self.began_ms.store(0, Relaxed);
     }
 
     pub fn now(&self) -> Now {

@@ -1,6 +1,6 @@
 //! COMMAND DOCS: what commands are for, in a few words each.
 
-use super::reply_statuses;
+use super::{reply_statuses, syntax};
 use crate::exec::table::Command;
 use protocol::Reply;
 
@@ -14,6 +14,8 @@ pub fn reply(reply: &mut Reply<'_>, command: &Command) {
         flags.into_iter().filter(|(_, on)| *on).map(|(flag, _)| flag.to_owned()).collect();
     let mut pairs = 3 + usize::from(!flags.is_empty()) + usize::from(!command.subcommands.is_empty());
     pairs += if deprecated.is_some() { 2 } else { 0 };
+    let line = syntax::of(&command.full_name);
+    pairs += usize::from(!line.is_empty());
     reply.map(pairs);
     for (field, text) in
         [("summary", summary(&command.full_name)), ("since", spec.since), ("group", spec.group.name())]
@@ -30,6 +32,10 @@ pub fn reply(reply: &mut Reply<'_>, command: &Command) {
         reply.text(since);
         reply.text("replaced_by");
         reply.text(replacement);
+    }
+    if !line.is_empty() {
+        reply.text("arguments");
+        syntax::reply(reply, line);
     }
     if !command.subcommands.is_empty() {
         reply.text("subcommands");
