@@ -12,6 +12,7 @@ use super::lookahead::Lookahead;
 use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::Wait;
+use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, Outcome, SessionFlags};
 use crate::gate::World;
 use crate::server::Server;
