@@ -40,6 +40,8 @@ pub fn is_known(argv: &[Vec<u8>], stock: &Value, balas: &Value) -> bool {
         {
             true
         }
+        // And refused by WAIT, which 7.0 ends at once.
+        b"wait" => stock.as_i64().is_some() && format!("{balas:?}") == "-ERR timeout is out of range",
         // 7.2 shows the shortest text of a score, 7.0 seventeen digits.
         name if name.starts_with(b"z") || name.starts_with(b"bz") => same_but_for_double_texts(stock, balas),
         // What BY says nothing about stays in the order it has, and a set has its own everywhere.
