@@ -145,7 +145,9 @@ fn pfdebug(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let Some(entry) = cx.keys.get_mut(key) else {
         return Err(ReplyError::fixed("ERR The specified key does not exist"));
     };
-    let (hll, encoding) = bytes(entry.value())?;
+    // As in stock, to look at it this way makes it a `raw` string.
+    let held = change(entry, |hll| hll.clone())?;
+    let (hll, encoding) = bytes(ValueRef::Bytes(&held))?;
     match &word.to_ascii_lowercase()[..] {
         b"getreg" => {
             let mut registers = Registers::new();
