@@ -165,25 +165,28 @@ impl Tree {
 
     /// The place in the last leaf that begins before it; `None` if the tree is empty.
     fn locate(&self, bound: &impl Bound) -> Option<Place> {
+        let place = self.locate_leaf(bound)?;
+        let leaf = self.leaf_at(place);
+        Some(Place { offset: bound.partition(leaf.scores(), |offset| leaf.member(offset)), ..place })
+    }
+
+    /// As [`Tree::locate`], the leaf alone: its beginning.
+    fn locate_leaf(&self, bound: &impl Bound) -> Option<Place> {
         let begin = |leaf: LeafId| self.leaves.get(leaf).member(0);
         let is_behind = |branch: &Branch| bound.is_before(branch.firsts[0], || begin(branch.leaves[0]));
         let branch_index = self.branches.partition_point(is_behind).saturating_sub(1);
         let branch = self.branches.get(branch_index)?;
         let slot = bound.partition(&branch.firsts, |slot| begin(branch.leaves[slot])).saturating_sub(1);
-        let leaf = self.leaves.get(branch.leaves[slot]);
-        let offset = bound.partition(leaf.scores(), |offset| leaf.member(offset));
-        Some(Place { branch: branch_index, slot, offset })
+        Some(Place { branch: branch_index, slot, offset: 0 })
     }
 
-    /// The place of an element that is there.
-    fn locate_element(&self, score: f64, member: &[u8]) -> Option<Place> {
-        let mut place = self.locate(&At(score, member))?;
-        // A place at the end of a leaf is the beginning of the next one.
-        if place.offset == self.leaf_at(place).len() {
-            place = self.next_leaf(place)?;
-        }
-        let leaf = self.leaf_at(place);
-        (leaf.score(place.offset) == score && leaf.member(place.offset) == member).then_some(place)
+    /// The place in the order of the member at `spot`.
+    fn place_of(&self, spot: Spot, member: &[u8]) -> Option<Place> {
+        let holds = |place: &Place| self.branches[place.branch].leaves[place.slot] == spot.leaf;
+        let place = self.locate_leaf(&At(self.score(spot), member))?;
+        // The first member of a leaf does not lie behind the leaf's beginning, so the one before was found.
+        let place = if holds(&place) { Some(place) } else { self.next_leaf(place).filter(holds) };
+        place.map(|place| Place { offset: spot.offset, ..place })
     }
 
     fn next_leaf(&self, place: Place) -> Option<Place> {
@@ -325,7 +328,7 @@ impl Tree {
             return self.leaves.get_mut(spot.leaf).set_score(spot.offset, score);
         }
         // The index is told once, of the new leaf. Until then it names the old one, gone or not.
-        if let Some(place) = self.locate_element(self.score(spot), member) {
+        if let Some(place) = self.place_of(spot, member) {
             self.take_out(place, 1);
             self.put_in(score, spot.hash, member, Some(spot.leaf));
         }
@@ -343,7 +346,7 @@ impl Tree {
 
     /// Removes the member at `spot`.
     pub fn remove(&mut self, spot: Spot, member: &[u8]) {
-        if let Some(place) = self.locate_element(self.score(spot), member) {
+        if let Some(place) = self.place_of(spot, member) {
             self.remove_at(place, 1);
         }
     }
