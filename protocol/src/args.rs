@@ -95,7 +95,10 @@ impl ArgVec {
 
 impl From<Argv<'_>> for ArgVec {
     fn from(argv: Argv<'_>) -> ArgVec {
-        argv.iter().collect()
+        let bytes = argv.iter().map(<[u8]>::len).sum();
+        let mut out = ArgVec { buf: Vec::with_capacity(bytes), ranges: Vec::with_capacity(argv.len()) };
+        argv.iter().for_each(|arg| out.push(arg));
+        out
     }
 }
 
