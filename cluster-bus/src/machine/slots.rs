@@ -107,7 +107,7 @@ impl Machine {
                 continue;
             }
             if owner == Some(self.me) {
-                if self.may_outbid(cx, slot, claimer) {
+                if self.spend_bid(cx, slot, claimer) {
                     outbids = true;
                     continue;
                 }
@@ -153,8 +153,8 @@ impl Machine {
         }
     }
 
-    /// Whether to keep a slot that was just imported, whatever the epoch of the claim. Every time counts.
-    fn may_outbid(&mut self, cx: &Cx<'_>, slot: Slot, claimer: NodeIdx) -> bool {
+    /// Spends one of the bids on a slot that was just imported. False when there is none to spend on this claim.
+    fn spend_bid(&mut self, cx: &Cx<'_>, slot: Slot, claimer: NodeIdx) -> bool {
         // A replica of this node that was promoted knows what it claims.
         if self.nodes[claimer].shard == self.me().shard {
             return false;
