@@ -42,7 +42,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
         unsafe {
             match layout.align() {
                 ..=PLAIN_ALIGN => mi::mi_malloc(layout.size()).cast(),
-                align => mi::mi_malloc_aligned(layout.size(), align).cast(),
+                align => mi::mi_malloc_aligned(whole(layout.size(), align), align).cast(),
             }
         }
     }
@@ -61,7 +61,7 @@ unsafe impl GlobalAlloc for CountingAllocator {
         unsafe {
             match layout.align() {
                 ..=PLAIN_ALIGN => mi::mi_zalloc(layout.size()).cast(),
-                align => mi::mi_zalloc_aligned(layout.size(), align).cast(),
+                align => mi::mi_zalloc_aligned(whole(layout.size(), align), align).cast(),
             }
         }
     }
@@ -73,10 +73,16 @@ unsafe impl GlobalAlloc for CountingAllocator {
         unsafe {
             match layout.align() {
                 ..=PLAIN_ALIGN => mi::mi_realloc(ptr.cast(), new_size).cast(),
-                align => mi::mi_realloc_aligned(ptr.cast(), new_size, align).cast(),
+                align => mi::mi_realloc_aligned(ptr.cast(), whole(new_size, align), align).cast(),
             }
         }
     }
+}
+
+/// A size that is a multiple of the alignment: mimalloc has blocks of such a size at hand that are aligned already.
+#[inline]
+fn whole(size: usize, align: usize) -> usize {
+    size.next_multiple_of(align)
 }
 
 #[inline]

@@ -19,10 +19,8 @@ fn call(cx: &mut Cx<'_>, args: &mut Args<'_>, read_only: bool) -> Done {
     let numkeys = parse_i64(args.bytes()?).ok_or(ReplyError::fixed("ERR Bad number of keys provided"))?;
     let (keys, args) = keys_and_args(argv, numkeys)?;
     let function = &library.functions[at];
-    let name = String::from_utf8_lossy(&function.name);
     let task = Task {
         code: Code::Function(&library, &function.name),
-        name: &name,
         flags: function.flags,
         reach: &library.reach,
         read_only,

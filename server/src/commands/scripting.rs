@@ -33,7 +33,6 @@ fn run_script(
     let script = find(cx, text)?;
     let task = Task {
         code: Code::Script(&script),
-        name: script.sha.as_str(),
         flags: script.flags,
         reach: &script.reach,
         read_only,

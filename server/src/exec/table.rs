@@ -85,6 +85,8 @@ impl Command {
 
 pub struct CommandTable {
     by_name: HashMap<Box<[u8]>, usize>,
+    /// The short names, by what [`fold`] makes of them.
+    by_folded: HashMap<u64, usize>,
     commands: Vec<Command>,
     count: usize,
 }
@@ -107,12 +109,22 @@ impl CommandTable {
         }
         let named = commands.iter().enumerate().filter(|(_, command)| !command.name.is_empty());
         let by_name = named.map(|(i, command)| (Box::from(command.name.as_bytes()), i)).collect();
-        CommandTable { by_name, commands, count }
+        let folded = commands.iter().enumerate().filter_map(|(i, command)| Some((command.folded?, i)));
+        let by_folded = folded.filter(|&(folded, _)| folded != 0).collect();
+        CommandTable { by_name, by_folded, commands, count }
     }
 
     /// The command clients call by this name, in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Command> {
+        let short = fold(name).and_then(|folded| self.by_folded.get(&folded));
+        match short {
+            Some(&i) => Some(&self.commands[i]),
+            None => self.find_any(name),
+        }
+    }
+
+    fn find_any(&self, name: &[u8]) -> Option<&Command> {
         let mut lower = [0; SHORT_NAME_MAX];
         let Some(lower) = lower.get_mut(..name.len()) else {
             return self.by_name.get(&*name.to_ascii_lowercase()).map(|&i| &self.commands[i]);

@@ -12,8 +12,9 @@ use super::lookahead::Lookahead;
 use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::Wait;
+use crate::exec::spec::Flags;
 use crate::exec::dispatch::settle_reply;
-use crate::exec::{Batch, Executor, Outcome, SessionFlags};
+use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::gate::World;
 use crate::server::Server;
 use limits::{ClientLimit, keep_input};
@@ -287,7 +288,10 @@ impl IoThread {
             let foreseen = match ahead.pop() {
                 Some(foreseen) => Some(foreseen),
                 None if progress.is_fresh() && !limits.unauthenticated => {
-                    ahead.fill(buf, &limits, turn.server.keyspace.db(conn.session.db));
+                    // A script's name is no key.
+                    let is_key_first = !runs_scripts(&conn.session);
+                    let db = turn.server.keyspace.db(conn.session.db).filter(|_| is_key_first);
+                    ahead.fill(buf, &limits, db);
                     ahead.pop()
                 }
                 None => None,
@@ -343,7 +347,10 @@ impl IoThread {
     fn run_command(&mut self, turn: &mut Turn<'_>, conn: &mut Conn, argv: Argv<'_>) -> bool {
         let Conn { session, .. } = conn;
         let start = self.out.len();
-        let mut outcome = self.executor.execute(&turn.batch, session, argv, &mut self.out, None);
+        let mut outcome = match runs_scripts(session) {
+            true => Outcome::NeedsAttendant,
+            false => self.executor.execute(&turn.batch, session, argv, &mut self.out, None),
+        };
         if matches!(outcome, Outcome::NeedsAttendant) {
             let own = turn.cell.as_deref_mut();
             let mut attendant = SocketAttendant::new(turn.server, turn.index, own);
@@ -411,6 +418,12 @@ impl IoThread {
         }
         if closing { Err(Closed) } else { Ok(()) }
     }
+}
+
+/// Whether the next command is likely to run a script: the last one did.
+#[inline]
+fn runs_scripts(session: &Session) -> bool {
+    session.last_command.is_some_and(|last| last.has(Flags::RUNS_SCRIPT))
 }
 
 /// The reply to a client that cannot be taken.

@@ -114,6 +114,11 @@ impl ScriptCache {
         self.scripts.read().get(sha).cloned()
     }
 
+    /// As [`ScriptCache::get`], for who needs no more than that.
+    pub fn flags_of(&self, sha: &Sha) -> Option<ScriptFlags> {
+        self.scripts.read().get(sha).map(|script| script.flags)
+    }
+
     pub fn add(&self, script: Arc<Script>) {
         let bytes = (size_of::<Script>() + script.body.len()) as u64;
         if self.scripts.write().insert(script.sha, script).is_none() {

@@ -20,6 +20,7 @@ use crate::log;
 use crate::server::Server;
 use crate::write_log::Audience;
 use protocol::{ArgVec, Argv, Reply, ReplyError, Resp, Slot};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +31,6 @@ const STRAY_PATIENCE: Duration = Duration::from_millis(200);
 /// A script or function with what was said about it, ready to run.
 pub struct Task<'a> {
     pub code: Code<'a>,
-    pub name: &'a str,
     pub flags: ScriptFlags,
     pub reach: &'a Reach,
     /// By EVAL_RO, EVALSHA_RO or FCALL_RO.
@@ -43,6 +43,14 @@ pub struct Task<'a> {
 impl Task<'_> {
     fn is_eval(&self) -> bool {
         matches!(self.code, Code::Script(_))
+    }
+
+    /// The SHA1 of a script, the name of a function.
+    fn name(&self) -> Cow<'_, str> {
+        match self.code {
+            Code::Script(script) => Cow::Borrowed(script.sha.as_str()),
+            Code::Function(_, name) => String::from_utf8_lossy(name),
+        }
     }
 }
 
@@ -171,8 +179,7 @@ pub fn effective_flags(server: &Server, command: &Command, argv: Argv<'_>) -> Fl
     let declared = if command.has(Flags::RUNS_FUNCTION) {
         server.scripts.libraries.find(text).map(|(library, at)| library.functions[at].flags)
     } else if command.has(Flags::BY_SHA) {
-        let script = super::cache::Sha::parse(text).and_then(|sha| server.scripts.cache.get(&sha));
-        script.map(|script| script.flags)
+        super::cache::Sha::parse(text).and_then(|sha| server.scripts.cache.flags_of(&sha))
     } else {
         super::flags::of_script(text).ok().map(|(flags, _)| flags)
     };
@@ -229,6 +236,7 @@ struct Run<'r, 'c> {
     debugger: Option<Box<Debugger>>,
     end: Option<End>,
     timer: Timer,
+    /// Room for the places of a command with several keys.
     places: Vec<Place>,
 }
 
@@ -291,7 +299,7 @@ impl<'r, 'c> Run<'r, 'c> {
             Ended::Aborted { at } => {
                 let mut text = b"ERR Script killed by user with SCRIPT KILL...".to_vec();
                 if let Some(at) = at {
-                    text.extend_from_slice(format!(" script: {}, on {at}.", self.task.name).as_bytes());
+                    text.extend_from_slice(format!(" script: {}, on {at}.", self.task.name()).as_bytes());
                 }
                 Outcome::Failed(text)
             }
@@ -358,10 +366,26 @@ impl<'r, 'c> Run<'r, 'c> {
         if lacks_replicas(cx) { Err(ReplyError::NO_REPLICAS) } else { Ok(()) }
     }
 
+    /// Sees to it that the command's keys are here, and locked.
+    fn placed(&mut self, command: &'static Command, argv: Argv<'_>) -> Result<(), Called> {
+        let db = self.cx.keys.db;
+        if command.one_key_first {
+            let place = (db, self.slot_of(argv.get(1)));
+            self.routed(command, argv, &[place])?;
+            return self.reached(command, &[place]);
+        }
+        let mut places = std::mem::take(&mut self.places);
+        places.clear();
+        collect_places(command, argv, db, &mut places);
+        let placed = self.routed(command, argv, &places).and_then(|()| self.reached(command, &places));
+        self.places = places;
+        placed
+    }
+
     /// In a cluster, the keys have to be here, and in the script's one slot.
-    fn routed(&mut self, command: &'static Command, argv: Argv<'_>) -> Result<(), Called> {
+    fn routed(&mut self, command: &'static Command, argv: Argv<'_>, places: &[Place]) -> Result<(), Called> {
         let Some(routing) = &self.cx.batch.routing else { return Ok(()) };
-        if self.cx.session.is_obeyed() || self.places.iter().all(|(_, slot)| Some(*slot) == self.slot) {
+        if self.cx.session.is_obeyed() || places.iter().all(|(_, slot)| Some(*slot) == self.slot) {
             return Ok(());
         }
         let checked = Checked {
@@ -386,7 +410,7 @@ impl<'r, 'c> Run<'r, 'c> {
                 () => "Script attempted to access a non local key in a cluster node",
             })
         })?;
-        let slot = self.places.first().map(|(_, slot)| *slot);
+        let slot = places.first().map(|(_, slot)| *slot);
         if !self.may_cross && self.slot.is_some() && self.slot != slot {
             return Err(Called::Refused("Script attempted to access keys that do not hash to the same slot"));
         }
@@ -395,7 +419,7 @@ impl<'r, 'c> Run<'r, 'c> {
     }
 
     /// Locks what the command needs and the run has not.
-    fn reached(&mut self, command: &'static Command) -> Result<(), Called> {
+    fn reached(&mut self, command: &'static Command, places: &[Place]) -> Result<(), Called> {
         let worldly = command.spec.flags.intersects(WORLDLY);
         if self.cx.world.is_some() {
             if worldly {
@@ -407,8 +431,7 @@ impl<'r, 'c> Run<'r, 'c> {
         if worldly {
             return Err(self.stray());
         }
-        for i in 0..self.places.len() {
-            let place = self.places[i];
+        for &place in places {
             if self.cx.keys.is_locked(place) {
                 continue;
             }
@@ -445,10 +468,10 @@ impl<'r, 'c> Run<'r, 'c> {
             "Slow script detected: still in execution after {} milliseconds. You can try killing the script using the \
              {kill} command. Script name is: {}.",
             elapsed.as_millis(),
-            task.name
+            task.name()
         ));
         let slow = Arc::new(SlowRun {
-            name: task.name.to_owned(),
+            name: task.name().into_owned(),
             is_eval: task.is_eval(),
             from_master: self.cx.session.is_obeyed(),
             wrote: AtomicBool::new(self.wrote),
@@ -476,14 +499,7 @@ impl Host for Run<'_, '_> {
             return Called::Abort;
         }
         let admitted = self.admitted(argv).and_then(|command| {
-            self.places.clear();
-            if command.one_key_first {
-                self.places.push((self.cx.keys.db, self.slot_of(argv.get(1))));
-            } else if !command.spec.keys.is_empty() {
-                collect_places(command, argv, self.cx.keys.db, &mut self.places);
-            }
-            self.routed(command, argv)?;
-            self.reached(command)?;
+            self.placed(command, argv)?;
             Ok(command)
         });
         let command = match admitted {

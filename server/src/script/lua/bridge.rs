@@ -1,17 +1,19 @@
 //! The functions scripts call in the `redis` table, and the others that the prelude needs from the host.
 
-use super::convert::{Names, ReplyReader, number_text};
+use super::collector::Collector;
+use super::convert::{Names, ReplyReader};
 use super::debug::{log_values, shown_reply, with_debugger};
 use super::errors::{self, Raised};
 use super::random::Lrand48;
+use super::stack::{Answer, Words};
 use crate::log;
 use crate::script::cache::Sha;
 use crate::script::engine::{Called, Host, Verdict};
 use crate::script::flags::{ScriptFlags, is_valid_name};
 use crate::script::libraries::FunctionSpec;
 use mlua::chunk::ChunkMode;
-use mlua::{Error, Function, HookTriggers, IntoLua, Lua, MultiValue, Result, Table, Value, VmState};
-use protocol::{ArgVec, Argv, Resp};
+use mlua::{Either, Error, Function, HookTriggers, IntoLua, Lua, MultiValue, Result, Table, Value, VmState};
+use protocol::{Argv, Resp};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
@@ -27,8 +29,8 @@ pub const TICK_INSTRUCTIONS: u32 = 100_000;
 /// What the host's functions share within one Lua state.
 pub struct Bridge {
     pub names: Names,
+    pub collector: Collector,
     random: Lrand48,
-    argv: RefCell<ArgVec>,
     /// A library that is being loaded.
     pub loading: RefCell<Option<Loading>>,
     /// The hook runs before every instruction, to end a script that catches errors.
@@ -47,8 +49,8 @@ impl Bridge {
     pub fn new(lua: &Lua) -> Result<Bridge> {
         Ok(Bridge {
             names: Names::new(lua)?,
+            collector: Collector::default(),
             random: Lrand48::default(),
-            argv: RefCell::default(),
             loading: RefCell::default(),
             is_armed: Cell::new(false),
             ended_at: Cell::default(),
@@ -81,8 +83,8 @@ impl Bridge {
 
     fn redis(self: &Rc<Bridge>, lua: &Lua) -> Result<Table> {
         let redis = lua.create_table()?;
-        self.put(lua, &redis, "call", |bridge, lua, args: MultiValue| bridge.call(lua, &args, true))?;
-        self.put(lua, &redis, "pcall", |bridge, lua, args: MultiValue| bridge.call(lua, &args, false))?;
+        self.put(lua, &redis, "call", |bridge, lua, words: Words| bridge.call(lua, &words, true))?;
+        self.put(lua, &redis, "pcall", |bridge, lua, words: Words| bridge.call(lua, &words, false))?;
         self.put(lua, &redis, "log", |_, lua, args: MultiValue| log_line(lua, &args))?;
         self.put(lua, &redis, "sha1hex", |_, lua, args: MultiValue| sha1hex(lua, &args))?;
         self.put(lua, &redis, "error_reply", |bridge, lua, args: MultiValue| bridge.error_reply(lua, &args))?;
@@ -96,7 +98,7 @@ impl Bridge {
             log_values(&args);
             Ok(())
         })?;
-        self.put(lua, &redis, "acl_check_cmd", |bridge, _, args: MultiValue| bridge.acl_check(&args))?;
+        self.put(lua, &redis, "acl_check_cmd", |_, _, words: Words| acl_check(&words))?;
         for (name, value) in [
             ("LOG_DEBUG", 0),
             ("LOG_VERBOSE", 1),
@@ -131,32 +133,44 @@ impl Bridge {
     }
 
     /// redis.call and redis.pcall.
-    pub fn call(&self, lua: &Lua, args: &MultiValue, raises: bool) -> Result<Value> {
-        let mut argv = self.argv.borrow_mut();
-        if let Err(text) = collect(&mut argv, args) {
-            return self.fail(lua, text.as_bytes(), false, raises);
-        }
+    pub fn call(&self, lua: &Lua, words: &Words, raises: bool) -> Result<Answer> {
         if !HOST.is_set() {
             return Err(errors::text(lua, "commands can only be called while a script runs"));
         }
-        let _unlimited = Unlimited::new(lua);
-        HOST.with(|host| match call_shown(host, argv.as_argv()) {
+        let unlimited = Unlimited::new(lua);
+        let value = match checked(words) {
+            Ok(argv) => HOST.with(|host| self.called(lua, host, argv, raises)),
+            Err(text) => self.fail(lua, text.as_bytes(), false, raises).map(Either::Right),
+        };
+        value.map(|value| Answer { value, unlimited })
+    }
+
+    fn called(
+        &self,
+        lua: &Lua,
+        host: &mut dyn Host,
+        argv: Argv<'_>,
+        raises: bool,
+    ) -> Result<Either<String, Value>> {
+        let refused = |text: &[u8]| self.fail(lua, text, true, raises).map(Either::Right);
+        match call_shown(host, argv) {
             Called::Replied => {
                 let bytes = host.reply();
                 let result = match bytes.split_first() {
                     Some((b'-', text)) if raises => Err(errors::reply(&[b"-", text].concat(), true)),
-                    _ => ReplyReader { lua, names: &self.names, bytes }.value(),
+                    _ => ReplyReader { lua, names: &self.names, bytes }.item(),
                 };
+                let result = result.map(|item| item.map_left(str::to_owned));
                 host.forget_reply();
                 result
             }
-            Called::Refused(text) => self.fail(lua, text.as_bytes(), true, raises),
-            Called::RefusedBy(text) => self.fail(lua, &text, true, raises),
+            Called::Refused(text) => refused(text.as_bytes()),
+            Called::RefusedBy(text) => refused(&text),
             Called::Abort => {
                 self.arm(lua)?;
                 Err(Error::external(Raised::Aborted))
             }
-        })
+        }
     }
 
     /// The host has asked for the end.
@@ -179,13 +193,6 @@ impl Bridge {
             _ => return self.fail(lua, b"wrong number or type of arguments", false, false),
         };
         self.fail(lua, &text, false, false)
-    }
-
-    fn acl_check(&self, args: &MultiValue) -> Result<bool> {
-        let mut argv = self.argv.borrow_mut();
-        collect(&mut argv, args).map_err(|text| errors::reply(text.as_bytes(), false))?;
-        let allowed = HOST.is_set().then(|| HOST.with(|host| host.may_call(argv.as_argv()))).flatten();
-        allowed.ok_or_else(|| errors::reply(b"Invalid command passed to redis.acl_check_cmd()", false))
     }
 
     /// redis.register_function, in both its forms.
@@ -236,6 +243,7 @@ impl Bridge {
     }
 
     pub fn tick(&self, lua: &Lua) -> Result<VmState> {
+        self.collector.pace(lua);
         let deadline = self.loading.try_borrow().ok().and_then(|loading| loading.as_ref()?.deadline);
         if deadline.is_some_and(|deadline| crate::clock::monotonic() > deadline) {
             self.is_armed.set(true);
@@ -317,18 +325,18 @@ impl Drop for Limited<'_> {
 }
 
 /// Lifts the limit as long as it lives.
-struct Unlimited<'a>(&'a Lua);
+pub struct Unlimited(Lua);
 
-impl<'a> Unlimited<'a> {
-    fn new(lua: &'a Lua) -> Unlimited<'a> {
+impl Unlimited {
+    fn new(lua: &Lua) -> Unlimited {
         set_limit(lua, 0);
-        Unlimited(lua)
+        Unlimited(lua.clone())
     }
 }
 
-impl Drop for Unlimited<'_> {
+impl Drop for Unlimited {
     fn drop(&mut self) {
-        set_limit(self.0, MEMORY_MAX_BYTES);
+        set_limit(&self.0, MEMORY_MAX_BYTES);
     }
 }
 
@@ -341,21 +349,21 @@ const REPL_NONE: i64 = 0;
 const REPL_AOF: i64 = 1;
 const REPL_REPLICAS: i64 = 2;
 
-/// The arguments of a command. Numbers become text without losing digits.
-fn collect(argv: &mut ArgVec, args: &MultiValue) -> std::result::Result<(), &'static str> {
-    argv.clear();
-    if args.is_empty() {
-        return Err("Please specify at least one argument for this redis lib call");
-    }
-    for arg in args {
-        match arg {
-            Value::String(text) => argv.push(&text.as_bytes()),
-            Value::Integer(n) => argv.push(itoa::Buffer::new().format(*n).as_bytes()),
-            Value::Number(n) => argv.push(&number_text(*n)),
-            _ => return Err("Lua redis lib command arguments must be strings or integers"),
+/// The arguments, if they can be a command's.
+fn checked(words: &Words) -> std::result::Result<Argv<'_>, &'static str> {
+    match words {
+        Words { is_malformed: true, .. } => Err("Lua redis lib command arguments must be strings or integers"),
+        Words { argv, .. } if argv.is_empty() => {
+            Err("Please specify at least one argument for this redis lib call")
         }
+        Words { argv, .. } => Ok(argv.as_argv()),
     }
-    Ok(())
+}
+
+fn acl_check(words: &Words) -> Result<bool> {
+    let argv = checked(words).map_err(|text| errors::reply(text.as_bytes(), false))?;
+    let allowed = HOST.is_set().then(|| HOST.with(|host| host.may_call(argv))).flatten();
+    allowed.ok_or_else(|| errors::reply(b"Invalid command passed to redis.acl_check_cmd()", false))
 }
 
 /// Compiles a text to a function in an environment, for loadstring and load: `nil` and a message when it is no Lua.

@@ -2,12 +2,15 @@
 
 use super::errors;
 use keyspace::types::number::append_double;
-use mlua::{IntoLua, Lua, LuaString, Result, Table, Value};
+use mlua::{Either, IntoLua, Lua, LuaString, Result, Table, Value};
 use protocol::number::parse_i64;
 use protocol::{Reply, ReplyError, Resp};
 
 /// Deepest nesting of tables in a script's reply.
 const DEPTH_MAX: usize = 1000;
+
+/// Longer texts are not looked through for whether they are UTF-8.
+const SHORT_BYTES: usize = 1024;
 
 /// Names of fields with a meaning, made once: a table of a script is asked for most of them.
 pub struct Names {
@@ -69,9 +72,7 @@ impl<'a> ReplyReader<'a> {
     }
 
     fn field(&self, name: &LuaString, value: impl IntoLua) -> Result<Value> {
-        let table = self.lua.create_table_with_capacity(0, 1)?;
-        table.raw_set(name, value)?;
-        Ok(Value::Table(table))
+        self.lua.create_table_from([(name, value)]).map(Value::Table)
     }
 
     fn text(&self, text: &[u8]) -> Result<Value> {
@@ -124,15 +125,29 @@ impl<'a> ReplyReader<'a> {
         }
     }
 
-    fn array(&mut self, len: usize) -> Result<Value> {
-        let table = self.lua.create_table_with_capacity(len, 0)?;
-        for i in 1..=len {
-            match self.value()? {
-                Value::Nil => {}
-                value => table.raw_set(i, value)?,
-            }
+    /// The next value. A short text is given to Lua as it is, without a handle in between.
+    pub fn item(&mut self) -> Result<Either<&'a str, Value>> {
+        let before = self.bytes;
+        if let Some((b'$', line)) = self.line().split_first()
+            && let Some(len) = Self::length(line).filter(|&len| len <= SHORT_BYTES)
+            && let Ok(text) = std::str::from_utf8(self.bulk(len))
+        {
+            return Ok(Either::Left(text));
         }
-        Ok(Value::Table(table))
+        self.bytes = before;
+        self.value().map(Either::Right)
+    }
+
+    fn array(&mut self, len: usize) -> Result<Value> {
+        let (lua, mut failed) = (self.lua, None);
+        let items = (0..len).map(|_| {
+            self.item().unwrap_or_else(|error| {
+                failed.get_or_insert(error);
+                Either::Right(Value::Nil)
+            })
+        });
+        let table = lua.create_sequence_from(items)?;
+        failed.map_or(Ok(Value::Table(table)), Err)
     }
 
     fn map(&mut self, pairs: usize) -> Result<Value> {
@@ -339,7 +354,8 @@ fn to_integer(n: f64) -> i64 {
 /// A number as an argument of a command: an integer where it is one, otherwise the shortest text that reads back.
 pub fn number_text(n: f64) -> Vec<u8> {
     let mut text = Vec::with_capacity(24);
-    if n.fract() == 0.0 && n.abs() < 4.6e18 {
+    // Stock's bound: half of what an integer can be.
+    if n.fract() == 0.0 && n.abs() <= (i64::MAX / 2) as f64 {
         text.extend_from_slice(itoa::Buffer::new().format(n as i64).as_bytes());
     } else if n.is_nan() {
         text.extend_from_slice(if n.is_sign_negative() { b"-nan" } else { b"nan" });

@@ -3,10 +3,12 @@
 use super::bridge::{Bridge, HOST, compile_chunk};
 use super::convert::number_text;
 use super::errors;
+use super::stack::Words;
 use crate::script::debugger::{Act, Debugger};
 use crate::script::engine::Verdict;
 use mlua::debug::{Debug, DebugEvent};
 use mlua::{HookTriggers, Lua, MultiValue, Result, Table, Value, VmState};
+use protocol::ArgVec;
 use std::rc::Rc;
 
 /// Tables within tables are shown so deep.
@@ -59,11 +61,10 @@ impl Bridge {
                     answer(line);
                 }
                 Act::Call(words) => {
-                    let words: Result<MultiValue> =
-                        words.iter().map(|word| lua.create_string(word).map(Value::String)).collect();
+                    let argv = words.iter().map(Vec::as_slice).collect::<ArgVec>();
                     with_debugger(|debugger| debugger.set_stepping(true));
                     // Whatever comes of it has been logged.
-                    let _ = words.and_then(|words| self.call(lua, &words, false));
+                    let _ = self.call(lua, &Words::from(argv), false);
                     with_debugger(|debugger| {
                         debugger.set_stepping(false);
                         debugger.send();

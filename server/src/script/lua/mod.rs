@@ -8,11 +8,13 @@
 //! limited; so the bugs known of this parser and these libraries have no way in.
 
 mod bridge;
+mod collector;
 mod convert;
 mod debug;
 mod errors;
 mod libs;
 mod random;
+mod stack;
 
 use super::Scripts;
 use super::cache::{Script, Sha};
@@ -20,8 +22,8 @@ use super::engine::{Code, Ended, Engine, Host, Job};
 use super::libraries::{FunctionSpec, Library};
 use bridge::{Bridge, HOST, LimitFromHere, Limited, Loading, compile_chunk};
 use convert::{ErrorTable, ReplyWriter};
+use stack::Returned;
 use foldhash::{HashMap, HashMapExt};
-use mlua::state::{GcIncParams, GcMode};
 use mlua::{Either, Function, Lua, LuaOptions, StdLib, Table, Value, Variadic};
 use protocol::Argv;
 use std::rc::Rc;
@@ -31,22 +33,13 @@ use std::time::Duration;
 /// How the prelude's own functions are known in stack frames.
 const PRELUDE_NAME: &str = "=prelude";
 
-/// A collection begins when so much is held of what the last one left.
-const GC_PAUSE_PERCENT: i32 = 150;
-
 /// The shared figure is brought up to date when it is wrong by so much.
 const COUNT_STEP_BYTES: usize = 4096;
-
-/// What a run leaves behind beyond this is collected at once.
-const KEPT_BYTES: usize = 64 << 20;
 
 /// Scripts with no more keys, arguments, and bytes in each than this are handed them one by one.
 const FEW_KEYS: usize = 2;
 const FEW_ARGS: usize = 16;
 const FEW_BYTES: usize = 1024;
-
-/// The collector gets an extra push after so many runs.
-const RUNS_PER_STEP: u32 = 50;
 
 /// Scripts and functions live in separate worlds of the same state.
 struct World {
@@ -71,7 +64,6 @@ pub struct Interpreter {
     /// By library and name.
     functions: HashMap<u64, HashMap<Vec<u8>, Function>>,
     libraries_epoch: u64,
-    runs: u32,
     /// Bytes held when the shared figure was last brought up to date.
     counted_bytes: usize,
 }
@@ -93,7 +85,7 @@ impl Interpreter {
         let libraries = libs::all(&lua)?;
         let for_scripts = World::new(&lua, &bridge, &libraries, "script")?;
         bridge.install_hook(&lua)?;
-        lua.gc_set_mode(GcMode::Incremental(GcIncParams::default().pause(GC_PAUSE_PERCENT)));
+        bridge.collector.pace(&lua);
         Ok(Interpreter {
             lua,
             bridge,
@@ -104,7 +96,6 @@ impl Interpreter {
             scripts_epoch: 0,
             functions: HashMap::new(),
             libraries_epoch: 0,
-            runs: 0,
             counted_bytes: 0,
         })
     }
@@ -218,14 +209,14 @@ impl Interpreter {
             if let (Some(words), false) = (Self::few(job), is_debugged) {
                 let _limited = Limited::soon(&self.lua);
                 let run = &world.run_with_few[job.keys.len()];
-                return HOST.set(host, || run.call::<(bool, Value)>((function, words)));
+                return HOST.set(host, || run.call::<(bool, Returned)>((function, words)));
             }
             let (keys, args) = (self.array(job.keys)?, self.array(job.args)?);
             let _limited = Limited::new(&self.lua);
             if is_debugged {
                 self.bridge.install_line_hook(&self.lua, world.view.clone())?;
             }
-            HOST.set(host, || run.call::<(bool, Value)>((function, keys, args)))
+            HOST.set(host, || run.call::<(bool, Returned)>((function, keys, args)))
         })();
         if sweeps {
             let _ = world.sweep.call::<()>(());
@@ -239,9 +230,15 @@ impl Interpreter {
             return Ok(Ended::Aborted { at: self.bridge.ended_at.take() });
         }
         Ok(match result {
-            Ok((true, value)) => self.written(host, value),
-            Ok((false, Value::Table(error))) => self.failed(&error, name),
-            Ok((false, other)) => execution_failure(name, &other),
+            Ok((true, Returned::Text(text))) => {
+                host.writer().bulk(&text);
+                Ended::Replied
+            }
+            Ok((true, Returned::Value(value))) => self.written(host, value),
+            Ok((false, Returned::Value(Value::Table(error)))) => self.failed(&error, name),
+            Ok((false, Returned::Value(Value::String(text)))) => execution_failure(name, &text.as_bytes()),
+            Ok((false, Returned::Text(text))) => execution_failure(name, &text),
+            Ok((false, Returned::Value(_))) => execution_failure(name, b"execution failure"),
             Err(error) => Ended::Failed {
                 text: [b"ERR Error running script ", name, b", ", errors::plain_text(&error).as_bytes()]
                     .concat(),
@@ -290,12 +287,10 @@ impl Interpreter {
     }
 }
 
-fn execution_failure(name: &[u8], value: &Value) -> Ended {
-    let text = match value {
-        Value::String(text) => text.as_bytes().iter().copied().take(100).collect(),
-        _ => b"execution failure".to_vec(),
-    };
-    Ended::Failed { text: [b"ERR Error running script ", name, b", ", &text[..]].concat(), counted: false }
+fn execution_failure(name: &[u8], text: &[u8]) -> Ended {
+    const SHOWN_BYTES: usize = 100;
+    let text = &text[..text.len().min(SHOWN_BYTES)];
+    Ended::Failed { text: [b"ERR Error running script ", name, b", ", text].concat(), counted: false }
 }
 
 impl Engine for Interpreter {
@@ -310,12 +305,7 @@ impl Engine for Interpreter {
 
     fn run(&mut self, host: &mut dyn Host, job: &Job<'_>) -> Ended {
         let ended = self.started(host, job);
-        self.runs += 1;
-        if self.lua.used_memory() > KEPT_BYTES {
-            let _ = self.lua.gc_collect();
-        } else if self.runs.is_multiple_of(RUNS_PER_STEP) {
-            let _ = self.lua.gc_step();
-        }
+        self.bridge.collector.tidy(&self.lua);
         ended.unwrap_or_else(|text| Ended::Failed { text: [b"ERR ", &text[..]].concat(), counted: false })
     }
 
