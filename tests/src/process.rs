@@ -108,16 +108,16 @@ pub fn balas() -> PathBuf {
 }
 
 fn build() -> PathBuf {
+    // The test is in deps/ of the folder the server is to be in, which is called after the profile.
+    let test = std::env::current_exe().expect("the test has a path");
+    let folder = test.ancestors().nth(2).expect("cargo's folders");
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()));
-    cargo.args(["build", "--quiet", "--package", "balas-server", "--bin", "balas"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
+    cargo.args(["build", "--quiet", "--package", "balas-server", "--bin", "balas", "--profile", profile]);
     let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().expect("cargo runs");
     assert!(status.success(), "the server does not build");
-    // The test is in deps/ of the folder the server is in.
-    let mut path = std::env::current_exe().expect("the test has a path");
-    path.pop();
-    path.pop();
-    path.join("balas")
+    folder.join("balas")
 }

@@ -352,7 +352,9 @@ const REPL_REPLICAS: i64 = 2;
 /// The arguments, if they can be a command's.
 fn checked(words: &Words) -> std::result::Result<Argv<'_>, &'static str> {
     match words {
-        Words { is_malformed: true, .. } => Err("Lua redis lib command arguments must be strings or integers"),
+        Words { is_malformed: true, .. } => {
+            Err("Lua redis lib command arguments must be strings or integers")
+        }
         Words { argv, .. } if argv.is_empty() => {
             Err("Please specify at least one argument for this redis lib call")
         }

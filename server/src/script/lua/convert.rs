@@ -364,3 +364,24 @@ pub fn number_text(n: f64) -> Vec<u8> {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By 7.2.6; 7.0 writes numbers otherwise.
+    #[test]
+    fn numbers_are_written_as_by_stock() {
+        let texts = [
+            (4611686018427387904.0, "4611686018427387904"),
+            (4611686018427388928.0, "4611686018427389000"),
+            (-9223372036854775808.0, "-9223372036854776000"),
+            (-0.0, "0"),
+            (1e-7, "1e-7"),
+            (0.1 + 0.2, "0.30000000000000004"),
+        ];
+        for (number, text) in texts {
+            assert_eq!(String::from_utf8(number_text(number)).unwrap(), text);
+        }
+    }
+}
