@@ -30,24 +30,25 @@ pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
 fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
     let mut slot = None;
     let mut crossed = false;
-    each_command(c, |command, argv| {
+    let mut meet = |this: Slot| {
+        crossed |= slot.is_some_and(|other| other != this);
+        slot = Some(this);
+    };
+    each_command(c, |command, argv, target| match target {
+        Target::One(slot) => meet(slot),
         // Arguments that do not add up name no keys; the handler will refuse them.
-        let _ = command.spec.each_routed(argv, |pos| {
-            let this = Slot::of(argv.get(pos));
-            crossed |= slot.is_some_and(|other| other != this);
-            slot = Some(this);
-        });
+        _ => drop(command.spec.each_routed(argv, |pos| meet(Slot::of(argv.get(pos))))),
     });
     if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
 }
 
 /// The command, or those of the transaction it is about to run.
-fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>)) {
+fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>, Target)) {
     match &c.session.multi {
         Some(multi) if c.command.has(Flags::RUNS_QUEUE) => {
-            multi.queue.iter().for_each(|(command, args)| f(command, args.as_argv()));
+            multi.queue.iter().for_each(|queued| f(queued.command, queued.argv, queued.target));
         }
-        _ => f(c.command, c.argv),
+        _ => f(c.command, c.argv, c.target),
     }
 }
 
@@ -110,7 +111,7 @@ fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
     let guard = db.lock(slot);
     let mut first = None;
     let now_ms = c.batch.now_ms;
-    each_command(c, |command, argv| {
+    each_command(c, |command, argv, _| {
         let _ = command.spec.each_key(argv, |pos, _| {
             let key = argv.get(pos);
             count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;

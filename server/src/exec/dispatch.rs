@@ -18,7 +18,7 @@ use crate::net::Mail;
 use crate::pubsub::Delivery;
 use crate::server::Server;
 use crate::stats::ThreadStats;
-use protocol::{ArgVec, Args, Argv, Reply, ReplyError, Slot};
+use protocol::{Args, Argv, Reply, ReplyError, Slot};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -134,6 +134,17 @@ pub enum Target {
     One(Slot),
     /// To be worked out key by key.
     Keys,
+}
+
+impl Target {
+    /// The slot of all keys, where that is known.
+    #[inline]
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Target::One(slot) => Some(slot),
+            Target::None | Target::Keys => None,
+        }
+    }
 }
 
 impl Executor {
@@ -303,7 +314,7 @@ impl Executor {
             self.trim_tracked(batch, session, out);
         }
         if session.multi.is_some() && !command.has(Flags::NOT_QUEUED) {
-            queue(session, command, flags, argv);
+            queue(session, command, flags, argv, target);
             out.extend_from_slice(b"+QUEUED\r\n");
             return Outcome::Done;
         }
@@ -719,7 +730,7 @@ fn may_write(session: &Session, command: &Command, flags: Flags) -> bool {
     flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) || command.has(Flags::RUNS_QUEUE) && queued
 }
 
-fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: Argv<'_>) {
+fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: Argv<'_>, target: Target) {
     let multi = session.multi.as_mut().expect("checked by the caller");
     multi.needs_world |= command.spec.flags.intersects(
         Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS | Flags::RUNS_SCRIPT,
@@ -727,9 +738,7 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     multi.has_writes |= flags.contains(Flags::WRITE);
     multi.flags |= flags;
     multi.common_flags &= flags;
-    let args = ArgVec::from(argv);
-    multi.bytes += args.memory_bytes();
-    multi.queue.push((command, args));
+    multi.queue.push(command, argv, target);
 }
 
 /// The places of the keys a command names. What does not add up is left for the handler to refuse, which may

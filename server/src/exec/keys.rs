@@ -142,11 +142,7 @@ impl<'a> Keys<'a> {
     pub fn held(&self, key: &[u8]) -> Option<&Entry> {
         let guard = match &self.guards {
             Guards::One(guard) => guard,
-            Guards::Many(guards) => {
-                let place = (self.db, Slot::of(key));
-                let at = guards.binary_search_by_key(&place, |(place, _)| *place).ok()?;
-                &guards[at].1
-            }
+            Guards::Many(many) => many.get(self.db, key)?,
         };
         guard.get(key)
     }
