@@ -71,11 +71,14 @@ impl Checked<'_> {
             .union(SessionFlags::SUBSCRIBED)
             .union(SessionFlags::REPLICA)
             .union(SessionFlags::MONITOR);
+        let questionable = match self.session.multi {
+            Some(_) => Flags::PROTECTED.union(Flags::NO_MULTI),
+            None => Flags::PROTECTED,
+        };
         self.batch.is_plain
             && !self.batch.busy
             && self.session.flags.intersection(ASKED) == SessionFlags::AUTHENTICATED
-            && self.session.multi.is_none()
-            && !self.command.has(Flags::PROTECTED)
+            && !self.command.spec.flags.intersects(questionable)
     }
 
     /// The command has this flag, or it is EXEC and has queued one that has.
