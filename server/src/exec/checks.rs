@@ -71,14 +71,10 @@ impl Checked<'_> {
             .union(SessionFlags::SUBSCRIBED)
             .union(SessionFlags::REPLICA)
             .union(SessionFlags::MONITOR);
-        let questionable = match self.session.multi {
-            Some(_) => Flags::PROTECTED.union(Flags::NO_MULTI),
-            None => Flags::PROTECTED,
-        };
         self.batch.is_plain
             && !self.batch.busy
             && self.session.flags.intersection(ASKED) == SessionFlags::AUTHENTICATED
-            && !self.command.spec.flags.intersects(questionable)
+            && !self.command.spec.flags.intersects(Flags::PROTECTED.union(Flags::NO_MULTI))
     }
 
     /// The command has this flag, or it is EXEC and has queued one that has.
