@@ -27,7 +27,9 @@ impl Watches {
         if !session.watched.is_empty() {
             self.broken.lock().remove(&session.id);
         }
-        session.watch_broken = Arc::default();
+        if !session.watched.is_empty() || session.watch_broken.load(Ordering::Acquire) {
+            session.watch_broken = Arc::default();
+        }
     }
 
     /// A key has changed: breaks the transactions of those who watch it. Call it with the slot locked.

@@ -10,6 +10,7 @@ use super::spec::Flags;
 use super::table::{Command, table};
 use crate::clock;
 use crate::cluster::Routing;
+use crate::commands::transactions::unwatch;
 use crate::config::Settings;
 use crate::evict::AccessClock;
 use crate::latency::Event;
@@ -468,7 +469,7 @@ impl Executor {
         out: &mut Vec<u8>,
     ) -> Outcome {
         if session.multi.take().is_some() {
-            self.server.watches.forget(session);
+            unwatch(&self.server, session);
         }
         self.count_error(command, error);
         let mut reply = Reply::new(out, session.resp);
