@@ -89,7 +89,7 @@ fn may_hold_tag(key: &[u8]) -> bool {
 #[inline]
 fn holds_brace(bytes: [u8; 8]) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
-    // A byte that is zero, and only such a one, borrows from its highest bit.
+    // Taking one from each byte sets a highest bit that was clear only if one of them is zero.
     let zero_if_brace = u64::from_ne_bytes(bytes) ^ ONES * b'{' as u64;
     zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & ONES << 7 != 0
 }

@@ -21,8 +21,8 @@ impl Watches {
         self.broken.lock().insert(session.id, session.watch_broken.clone());
     }
 
-    /// The client watches nothing any more. Its keys must be taken out of their side tables by the caller, or
-    /// are taken out when they are next touched.
+    /// The client watches nothing any more. The caller takes it out of the side tables of its keys: where it stays, nobody
+    /// is told.
     pub fn forget(&self, session: &mut Session) {
         if !session.watched.is_empty() {
             self.broken.lock().remove(&session.id);

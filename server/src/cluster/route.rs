@@ -6,9 +6,11 @@ use crate::config::{Endpoint, Settings};
 use crate::exec::SessionFlags;
 use crate::exec::checks::Checked;
 use crate::exec::dispatch::Target;
+use crate::exec::keys::lock;
 use crate::exec::spec::Flags;
 use crate::exec::table::Command;
 use cluster_bus::RouteNode;
+use keyspace::SlotGuard;
 use protocol::{Argv, ReplyError, Slot};
 
 /// Checks that the keys of a command are in one slot and that this node may serve it.
@@ -37,7 +39,9 @@ fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
     each_command(c, |command, argv, target| match target {
         Target::One(slot) => meet(slot),
         // Arguments that do not add up name no keys; the handler will refuse them.
-        _ => drop(command.spec.each_routed(argv, |pos| meet(Slot::of(argv.get(pos))))),
+        _ => {
+            let _ = command.spec.each_routed(argv, |pos| meet(Slot::of(argv.get(pos))));
+        }
     });
     if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
 }
@@ -78,7 +82,8 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     if served {
-        let Count { present, absent, are_several } = count_keys(c, slot);
+        let Ok(guard) = lock(c.server, (0, slot), false) else { return Err(c.server.scripts.busy.refusal()) };
+        let Count { present, absent, are_several } = count_keys(c, &guard);
         let target = routing.migrating_to(slot);
         return match target {
             // All keys are here still, or none is named.
@@ -105,10 +110,8 @@ struct Count {
     are_several: bool,
 }
 
-fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
+fn count_keys(c: &Checked<'_>, data: &SlotGuard<'_>) -> Count {
     let mut count = Count::default();
-    let Some(db) = c.server.keyspace.db(0) else { return count };
-    let guard = db.lock(slot);
     let mut first = None;
     let now_ms = c.batch.now_ms;
     each_command(c, |command, argv, _| {
@@ -116,7 +119,7 @@ fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
             let key = argv.get(pos);
             count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;
             let is_there =
-                guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
+                data.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
             let counter = if is_there { &mut count.present } else { &mut count.absent };
             *counter += 1;
         });

@@ -4,7 +4,7 @@ use super::prelude::*;
 use crate::acl::{Context, check};
 use crate::exec::Session;
 use crate::exec::dispatch::{Target, Timer, call, collect_places};
-use crate::exec::keys::Place;
+use crate::exec::keys::{Place, lock};
 use crate::exec::queue::{Queue, Queued};
 use crate::exec::session::Multi;
 use crate::exec::spec::Flags;
@@ -119,7 +119,9 @@ fn watch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     for key in args.rest() {
         // What has expired already is not there: that it goes is no change.
         cx.keys.exists(key);
-        if cx.keys.watch(key, id) {
+        let is_new = cx.keys.watch(key, id);
+        // Its number may be there from before, from when a script held the slot.
+        if is_new || !cx.session.watched.iter().any(|(other_db, other)| *other_db == db && **other == *key) {
             cx.session.watched.push((db, key.into()));
         }
     }
@@ -137,11 +139,13 @@ fn unwatch_command(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 /// Ends all watching of a client. No slot may be locked.
+///
+/// But what if a slow script holds a slot, on this very thread perhaps? Then the client's number stays in the side table,
+/// where it means nothing.
 pub fn unwatch(server: &Server, session: &mut Session) {
     server.watches.forget(session);
     for (db, key) in std::mem::take(&mut session.watched) {
-        if let Some(db) = server.keyspace.db(db) {
-            let mut slot = db.lock(Slot::of(&key));
+        if let Ok(mut slot) = lock(server, (db, Slot::of(&key)), false) {
             slot.side_mut().watched.remove(&key, session.id);
             slot.trim();
         }

@@ -9,7 +9,7 @@ mod guards;
 mod side;
 
 pub use expiry::remove_fields;
-pub use guards::{Guards, Place, SlotBusy};
+pub use guards::{Guards, Place, SlotBusy, lock};
 
 use super::effects::Effects;
 use crate::notify::Classes;

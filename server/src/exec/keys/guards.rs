@@ -275,7 +275,7 @@ pub(super) fn database(server: &Server, db: usize) -> &Db {
 
 /// Locks a slot, unless a slow script holds it.
 #[inline]
-fn lock(server: &Server, (db, slot): Place, writes: bool) -> Result<SlotGuard<'_>, SlotBusy> {
+pub fn lock(server: &Server, (db, slot): Place, writes: bool) -> Result<SlotGuard<'_>, SlotBusy> {
     let db = database(server, db);
     let mut guard = match db.try_lock(slot) {
         Some(guard) => guard,
