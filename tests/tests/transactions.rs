@@ -263,3 +263,38 @@ fn after_an_exec_that_was_refused_nothing_is_watched() {
     });
     assert_eq!(balas, stock);
 }
+
+/// Whoever ends watching does not wait for the slow script that holds the key's slot, and can watch the key again.
+#[test]
+fn watching_ends_while_a_slow_script_holds_the_key() {
+    const SPIN: &str = "redis.call('GET', KEYS[1]) while true do end";
+    let node = Node::start(Kind::Balas, &["io-threads 1", "busy-reply-threshold 20"]);
+    node.ok(&["SET", "k", "1"]);
+    let is_busy = || node.ask(&["PING"]).contains("BUSY");
+    for end in ["DISCARD", "EXEC", "RESET", "UNWATCH", "QUIT"] {
+        let (mut client, mut script) = (node.client(), node.client());
+        let mut say = |argv: &[&str]| text(&client.call(argv).expect("answered"));
+        say(&["WATCH", "k"]);
+        if end == "DISCARD" || end == "EXEC" {
+            say(&["MULTI"]);
+        }
+        script.send(&["EVAL", SPIN, "1", "k"]).expect("sent");
+        wait_until("the script is slow", SOON, is_busy);
+        let answer = say(&[end]);
+        assert_eq!(answer.contains("BUSY"), end == "EXEC", "{end}: {answer}");
+        node.ok(&["SCRIPT", "KILL"]);
+        assert!(script.receive().expect("answered").is_error());
+        if end == "QUIT" {
+            continue;
+        }
+        for (changer, outcome) in [(Some("2"), "-1"), (None, "PONG")] {
+            say(&["WATCH", "k"]);
+            if let Some(value) = changer {
+                node.ok(&["SET", "k", value]);
+            }
+            say(&["MULTI"]);
+            say(&["PING"]);
+            assert_eq!(say(&["EXEC"]), outcome, "after {end}");
+        }
+    }
+}
