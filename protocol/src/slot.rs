@@ -89,9 +89,10 @@ fn may_hold_tag(key: &[u8]) -> bool {
 #[inline]
 fn holds_brace(bytes: [u8; 8]) -> bool {
     const ONES: u64 = u64::MAX / 0xff;
+    const BRACES: u64 = ONES * b'{' as u64;
     // Taking one from each byte sets a highest bit that was clear only if one of them is zero.
-    let zero_if_brace = u64::from_ne_bytes(bytes) ^ ONES * b'{' as u64;
-    zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & ONES << 7 != 0
+    let zero_if_brace = u64::from_ne_bytes(bytes) ^ BRACES;
+    zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7) != 0
 }
 
 #[cfg(test)]
