@@ -14,7 +14,7 @@ pub struct Argv<'a> {
 }
 
 impl<'a> Argv<'a> {
-    /// `ranges` must lie within `buf`; indexing panics otherwise.
+    /// `ranges` must lie within `buf`, one behind the other; indexing panics otherwise.
     pub fn new(buf: &'a [u8], ranges: &'a [Range]) -> Argv<'a> {
         Argv { buf, ranges }
     }
@@ -44,6 +44,16 @@ impl<'a> Argv<'a> {
         self.ranges.iter().map(move |&(start, end)| &buf[start as usize..end as usize])
     }
 
+    /// Appends the bytes from the first argument to the last, with what lies between them, and where in these bytes each
+    /// argument is.
+    #[inline]
+    pub fn append_to(&self, bytes: &mut Vec<u8>, ranges: &mut Vec<Range>) {
+        let [(start, _), ..] = *self.ranges else { return };
+        let [.., (_, end)] = *self.ranges else { return };
+        bytes.extend_from_slice(&self.buf[start as usize..end as usize]);
+        ranges.extend(self.ranges.iter().map(|&(from, to)| (from - start, to - start)));
+    }
+
     /// The first `n` arguments.
     pub fn head(&self, n: usize) -> Argv<'a> {
         Argv { buf: self.buf, ranges: &self.ranges[..n] }
@@ -55,7 +65,7 @@ impl<'a> Argv<'a> {
     }
 }
 
-/// Arguments that own their bytes: queued by MULTI, kept by a blocked client, split from an inline line.
+/// Arguments that own their bytes: kept by a blocked client, split from an inline line.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub struct ArgVec {
     buf: Vec<u8>,

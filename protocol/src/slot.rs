@@ -62,12 +62,37 @@ pub fn slot_of(key: &[u8]) -> Slot {
 
 #[inline]
 fn hashed_part(key: &[u8]) -> &[u8] {
+    if !may_hold_tag(key) {
+        return key;
+    }
     let Some(open) = memchr::memchr(b'{', key) else { return key };
     let after = &key[open + 1..];
     match memchr::memchr(b'}', after) {
         Some(close) if close > 0 => &after[..close],
         _ => key,
     }
+}
+
+/// False if there is no `{` in `key`; asks only those keys that a search would cost more than it takes, which are most.
+#[inline]
+fn may_hold_tag(key: &[u8]) -> bool {
+    if key.len() > 16 {
+        return true;
+    }
+    match (key.first_chunk(), key.last_chunk()) {
+        (Some(&first), Some(&last)) => holds_brace(first) || holds_brace(last),
+        _ => key.contains(&b'{'),
+    }
+}
+
+/// Whether one of eight bytes is a `{`.
+#[inline]
+fn holds_brace(bytes: [u8; 8]) -> bool {
+    const ONES: u64 = u64::MAX / 0xff;
+    const BRACES: u64 = ONES * b'{' as u64;
+    // Taking one from each byte sets a highest bit that was clear only if one of them is zero.
+    let zero_if_brace = u64::from_ne_bytes(bytes) ^ BRACES;
+    zero_if_brace.wrapping_sub(ONES) & !zero_if_brace & (ONES << 7) != 0
 }
 
 #[cfg(test)]
@@ -90,5 +115,21 @@ mod tests {
         same("foo{{bar}}zap", "{bar");
         assert_ne!(slot_of(b"foo{}{bar}"), slot_of(b"bar"));
         assert_ne!(slot_of(b"foo{bar"), slot_of(b"bar"));
+    }
+
+    #[test]
+    fn a_tag_is_found_wherever_it_is_in_keys_of_any_length() {
+        for length in 3..40 {
+            // Bytes whose neighbours or high bits might be taken for a brace.
+            for filler in [0, b'z', b'|', b'{' ^ 0x80, 0xff] {
+                let plain = vec![filler; length];
+                assert_eq!(slot_of(&plain), Slot(CRC16.checksum(&plain) % SLOT_COUNT as u16), "{plain:?}");
+                for at in 0..length - 2 {
+                    let mut key = plain.clone();
+                    key[at..at + 3].copy_from_slice(b"{a}");
+                    assert_eq!(slot_of(&key), slot_of(b"a"), "{key:?}");
+                }
+            }
+        }
     }
 }

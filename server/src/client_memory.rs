@@ -66,7 +66,7 @@ impl Footprint {
 
     /// Adds what the session holds to these bytes of buffers.
     fn with(self, session: &Session, buffers: usize) -> Footprint {
-        let queued = session.multi.as_ref().map_or(0, |multi| multi.bytes + size_of_val(&*multi.queue));
+        let queued = session.multi.as_ref().map_or(0, |multi| multi.memory_bytes());
         let multi = queued + session.watched.len() * NAME_BYTES;
         let listens = session
             .subscriptions

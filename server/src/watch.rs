@@ -21,13 +21,15 @@ impl Watches {
         self.broken.lock().insert(session.id, session.watch_broken.clone());
     }
 
-    /// The client watches nothing any more. Its keys must be taken out of their side tables by the caller, or
-    /// are taken out when they are next touched.
+    /// The client watches nothing any more. The caller takes it out of the side tables of its keys: where it stays, nobody
+    /// is told.
     pub fn forget(&self, session: &mut Session) {
         if !session.watched.is_empty() {
             self.broken.lock().remove(&session.id);
         }
-        session.watch_broken = Arc::default();
+        if !session.watched.is_empty() || session.watch_broken.load(Ordering::Acquire) {
+            session.watch_broken = Arc::default();
+        }
     }
 
     /// A key has changed: breaks the transactions of those who watch it. Call it with the slot locked.

@@ -78,6 +78,17 @@ fn who_asks_at_the_wrong_place_is_told_the_right_one() {
     assert_eq!(say(&["SET", &theirs, "2"]), moved(&theirs, there));
     assert_eq!(say(&["EXEC"]), "-EXECABORT Transaction discarded because of previous errors.");
     assert_eq!(say(&["SELECT", "1"]), "-ERR SELECT is not allowed in cluster mode");
+    let other = (0..)
+        .map(|n| format!("other:{n}"))
+        .find(|key| cluster.owner_of(key) == 0 && slot_of(key) != slot_of(&mine))
+        .expect("some key is there");
+    for queued in [[["SET", &mine, "2"], ["SET", &other, "2"]], [["DEL", &mine, &mine], ["SET", &other, "2"]]]
+    {
+        assert_eq!(say(&["MULTI"]), "OK");
+        queued.iter().for_each(|argv| assert_eq!(say(argv), "QUEUED"));
+        assert_eq!(say(&["EXEC"]), "-CROSSSLOT Keys in request don't hash to the same slot");
+        assert_eq!(say(&["GET", &mine]), "1");
+    }
 
     let mut client = here.client();
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
@@ -138,9 +149,19 @@ fn while_a_slot_moves_who_asks_is_told_to_ask_there() {
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
     assert_eq!(say(&["MULTI"]), "OK");
     assert_eq!(say(&["GET", &third]), "QUEUED");
+    let mut of_two = from.client();
+    let mut say_two = |argv: &[&str]| balas_tests::cluster::text(&of_two.call(argv).expect("it answers"));
+    for argv in [&["MULTI"][..], &["SET", &second, "new"], &["GET", &third]] {
+        say_two(argv);
+    }
     assert_eq!(from.ask(&["DEL", &third]), "1");
     assert_eq!(say(&["EXEC"]), ask, "a transaction is told to ask there, as a command is");
     assert_eq!(say(&["EXEC"]), "-ERR EXEC without MULTI");
+    assert_eq!(say_two(&["EXEC"]), TRY_AGAIN, "one of the keys is here, and one is not any more");
+    assert_eq!(say_two(&["GET", &second]), "2");
+    for argv in [&["MULTI"][..], &["SET", &second, "new"]] {
+        say_two(argv);
+    }
     let mut client = to.client();
     let mut say = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
     assert_eq!(say(&["ASKING"]), "OK");
@@ -170,6 +191,7 @@ fn while_a_slot_moves_who_asks_is_told_to_ask_there() {
     for node in [to, from, &cluster.nodes[2]] {
         node.ok(&["CLUSTER", "SETSLOT", &slot, "NODE", &to.id()]);
     }
+    assert_eq!(say_two(&["EXEC"]), format!("-MOVED {slot} {}", to.address()), "queued when it was here");
     assert_eq!(to.ask(&["MGET", &first, &second]), "1\n2");
     assert_eq!(from.ask(&["GET", &first]), format!("-MOVED {slot} {}", to.address()));
     cluster.wait_ok();

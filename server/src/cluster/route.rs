@@ -6,9 +6,11 @@ use crate::config::{Endpoint, Settings};
 use crate::exec::SessionFlags;
 use crate::exec::checks::Checked;
 use crate::exec::dispatch::Target;
+use crate::exec::keys::lock;
 use crate::exec::spec::Flags;
 use crate::exec::table::Command;
 use cluster_bus::RouteNode;
+use keyspace::SlotGuard;
 use protocol::{Argv, ReplyError, Slot};
 
 /// Checks that the keys of a command are in one slot and that this node may serve it.
@@ -30,24 +32,27 @@ pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
 fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
     let mut slot = None;
     let mut crossed = false;
-    each_command(c, |command, argv| {
+    let mut meet = |this: Slot| {
+        crossed |= slot.is_some_and(|other| other != this);
+        slot = Some(this);
+    };
+    each_command(c, |command, argv, target| match target {
+        Target::One(slot) => meet(slot),
         // Arguments that do not add up name no keys; the handler will refuse them.
-        let _ = command.spec.each_routed(argv, |pos| {
-            let this = Slot::of(argv.get(pos));
-            crossed |= slot.is_some_and(|other| other != this);
-            slot = Some(this);
-        });
+        _ => {
+            let _ = command.spec.each_routed(argv, |pos| meet(Slot::of(argv.get(pos))));
+        }
     });
     if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
 }
 
 /// The command, or those of the transaction it is about to run.
-fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>)) {
+fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>, Target)) {
     match &c.session.multi {
         Some(multi) if c.command.has(Flags::RUNS_QUEUE) => {
-            multi.queue.iter().for_each(|(command, args)| f(command, args.as_argv()));
+            multi.queue.iter().for_each(|queued| f(queued.command, queued.argv, queued.target));
         }
-        _ => f(c.command, c.argv),
+        _ => f(c.command, c.argv, c.target),
     }
 }
 
@@ -77,7 +82,8 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     if served {
-        let Count { present, absent, are_several } = count_keys(c, slot);
+        let Ok(guard) = lock(c.server, (0, slot), false) else { return Err(c.server.scripts.busy.refusal()) };
+        let Count { present, absent, are_several } = count_keys(c, &guard);
         let target = routing.migrating_to(slot);
         return match target {
             // All keys are here still, or none is named.
@@ -104,18 +110,16 @@ struct Count {
     are_several: bool,
 }
 
-fn count_keys(c: &Checked<'_>, slot: Slot) -> Count {
+fn count_keys(c: &Checked<'_>, data: &SlotGuard<'_>) -> Count {
     let mut count = Count::default();
-    let Some(db) = c.server.keyspace.db(0) else { return count };
-    let guard = db.lock(slot);
     let mut first = None;
     let now_ms = c.batch.now_ms;
-    each_command(c, |command, argv| {
+    each_command(c, |command, argv, _| {
         let _ = command.spec.each_key(argv, |pos, _| {
             let key = argv.get(pos);
             count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;
             let is_there =
-                guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
+                data.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
             let counter = if is_there { &mut count.present } else { &mut count.absent };
             *counter += 1;
         });

@@ -3,8 +3,11 @@
 use super::prelude::*;
 use crate::acl::{Context, check};
 use crate::exec::Session;
-use crate::exec::dispatch::{Timer, call, collect_places};
+use crate::exec::dispatch::{Target, Timer, call, collect_places};
+use crate::exec::keys::{Place, lock};
+use crate::exec::queue::{Queue, Queued};
 use crate::exec::session::Multi;
+use crate::exec::spec::Flags;
 use crate::server::Server;
 use protocol::Slot;
 use std::sync::atomic::Ordering;
@@ -13,34 +16,35 @@ fn multi(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     if cx.session.multi.is_some() {
         return Err(ReplyError::NESTED_MULTI);
     }
-    cx.session.multi = Some(Box::new(Multi::default()));
+    cx.session.multi = Some(Multi::begin());
     cx.reply.ok();
     Ok(())
 }
 
 fn discard(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    if cx.session.multi.take().is_none() {
-        return Err(ReplyError::DISCARD_WITHOUT_MULTI);
-    }
+    let Some(multi) = cx.session.multi.take() else { return Err(ReplyError::DISCARD_WITHOUT_MULTI) };
+    multi.end();
     unwatch(cx.server, cx.session);
     cx.reply.ok();
     Ok(())
 }
 
-/// Runs the queue with the slots of all its keys locked, as one unit of the write log.
 fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let Some(multi) = cx.session.multi.take() else { return Err(ReplyError::EXEC_WITHOUT_MULTI) };
+    let Some(mut multi) = cx.session.multi.take() else { return Err(ReplyError::EXEC_WITHOUT_MULTI) };
+    let done = run(cx, &mut multi);
+    multi.end();
+    done
+}
+
+/// Runs the queue with the slots of all its keys locked, as one unit of the write log.
+fn run(cx: &mut Cx<'_>, multi: &mut Multi) -> Done {
     if multi.aborted {
         unwatch(cx.server, cx.session);
         return Err(ReplyError::EXEC_ABORT);
     }
     if cx.world.is_none() {
-        let mut places = Vec::new();
-        for (command, args) in &multi.queue {
-            collect_places(command, args.as_argv(), cx.session.db, &mut places);
-        }
-        places.extend(cx.session.watched.iter().map(|(db, key)| (*db, Slot::of(key))));
-        if cx.keys.lock_many(&mut places).is_err() {
+        collect_all(cx.session, &multi.queue, &mut multi.places);
+        if cx.keys.lock_many(&mut multi.places).is_err() {
             unwatch(cx.server, cx.session);
             return Err(cx.server.scripts.busy.refusal());
         }
@@ -55,8 +59,7 @@ fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     cx.reply.array(multi.queue.len());
     let outer = cx.command;
     let mut timer = Timer::start();
-    for (command, args) in &multi.queue {
-        let argv = args.as_argv();
+    for Queued { command, argv, target } in multi.queue.iter() {
         // Rights may have been taken since it was queued.
         if let Err((denied, _)) = check::permitted(cx.server, cx.session, command, argv, Context::Multi) {
             let error = check::no_perm_any_more(denied);
@@ -66,14 +69,29 @@ fn exec(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             continue;
         }
         cx.command = command;
+        cx.keys.rules.counts_lookups = command.has(Flags::READONLY);
+        cx.keys.focus(target.slot());
         call(cx, command, argv, &mut timer);
     }
+    cx.keys.focus(None);
     timer.end_run(cx.stats);
     cx.command = outer;
     // What is logged is what the commands logged, not EXEC.
     cx.keys.effects.keep_out_of_log();
     cx.in_transaction = false;
     Ok(())
+}
+
+/// The places of all keys of the commands in the queue, and of those under WATCH.
+fn collect_all(session: &Session, queue: &Queue, places: &mut Vec<Place>) {
+    for Queued { command, argv, target } in queue.iter() {
+        match target {
+            Target::None => {}
+            Target::One(slot) => places.push((session.db, slot)),
+            Target::Keys => collect_places(command, argv, session.db, places),
+        }
+    }
+    places.extend(session.watched.iter().map(|(db, key)| (*db, Slot::of(key))));
 }
 
 fn watched_key_expired(cx: &mut Cx<'_>) -> bool {
@@ -101,7 +119,9 @@ fn watch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     for key in args.rest() {
         // What has expired already is not there: that it goes is no change.
         cx.keys.exists(key);
-        if cx.keys.watch(key, id) {
+        let is_new = cx.keys.watch(key, id);
+        // Its number may be there from before, from when a script held the slot.
+        if is_new || !cx.session.watched.iter().any(|(other_db, other)| *other_db == db && **other == *key) {
             cx.session.watched.push((db, key.into()));
         }
     }
@@ -119,11 +139,13 @@ fn unwatch_command(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 /// Ends all watching of a client. No slot may be locked.
+///
+/// But what if a slow script holds a slot, on this very thread perhaps? Then the client's number stays in the side table,
+/// where it means nothing.
 pub fn unwatch(server: &Server, session: &mut Session) {
     server.watches.forget(session);
     for (db, key) in std::mem::take(&mut session.watched) {
-        if let Some(db) = server.keyspace.db(db) {
-            let mut slot = db.lock(Slot::of(&key));
+        if let Ok(mut slot) = lock(server, (db, Slot::of(&key)), false) {
             slot.side_mut().watched.remove(&key, session.id);
             slot.trim();
         }

@@ -74,8 +74,7 @@ impl Checked<'_> {
         self.batch.is_plain
             && !self.batch.busy
             && self.session.flags.intersection(ASKED) == SessionFlags::AUTHENTICATED
-            && self.session.multi.is_none()
-            && !self.command.has(Flags::PROTECTED)
+            && !self.command.spec.flags.intersects(Flags::PROTECTED.union(Flags::NO_MULTI))
     }
 
     /// The command has this flag, or it is EXEC and has queued one that has.

@@ -10,6 +10,7 @@ use super::spec::Flags;
 use super::table::{Command, table};
 use crate::clock;
 use crate::cluster::Routing;
+use crate::commands::transactions::unwatch;
 use crate::config::Settings;
 use crate::evict::AccessClock;
 use crate::latency::Event;
@@ -18,7 +19,7 @@ use crate::net::Mail;
 use crate::pubsub::Delivery;
 use crate::server::Server;
 use crate::stats::ThreadStats;
-use protocol::{ArgVec, Args, Argv, Reply, ReplyError, Slot};
+use protocol::{Args, Argv, Reply, ReplyError, Slot};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -134,6 +135,17 @@ pub enum Target {
     One(Slot),
     /// To be worked out key by key.
     Keys,
+}
+
+impl Target {
+    /// The slot of all keys, where that is known.
+    #[inline]
+    pub fn slot(self) -> Option<Slot> {
+        match self {
+            Target::One(slot) => Some(slot),
+            Target::None | Target::Keys => None,
+        }
+    }
 }
 
 impl Executor {
@@ -303,7 +315,7 @@ impl Executor {
             self.trim_tracked(batch, session, out);
         }
         if session.multi.is_some() && !command.has(Flags::NOT_QUEUED) {
-            queue(session, command, flags, argv);
+            queue(session, command, flags, argv, target);
             out.extend_from_slice(b"+QUEUED\r\n");
             return Outcome::Done;
         }
@@ -457,7 +469,7 @@ impl Executor {
         out: &mut Vec<u8>,
     ) -> Outcome {
         if session.multi.take().is_some() {
-            self.server.watches.forget(session);
+            unwatch(&self.server, session);
         }
         self.count_error(command, error);
         let mut reply = Reply::new(out, session.resp);
@@ -719,7 +731,7 @@ fn may_write(session: &Session, command: &Command, flags: Flags) -> bool {
     flags.intersects(Flags::WRITE.union(Flags::MAY_REPLICATE)) || command.has(Flags::RUNS_QUEUE) && queued
 }
 
-fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: Argv<'_>) {
+fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: Argv<'_>, target: Target) {
     let multi = session.multi.as_mut().expect("checked by the caller");
     multi.needs_world |= command.spec.flags.intersects(
         Flags::EXCLUSIVE | Flags::WALKS | Flags::TWO_DATABASES | Flags::PATTERNS | Flags::RUNS_SCRIPT,
@@ -727,9 +739,7 @@ fn queue(session: &mut Session, command: &'static Command, flags: Flags, argv: A
     multi.has_writes |= flags.contains(Flags::WRITE);
     multi.flags |= flags;
     multi.common_flags &= flags;
-    let args = ArgVec::from(argv);
-    multi.bytes += args.memory_bytes();
-    multi.queue.push((command, args));
+    multi.queue.push(command, argv, target);
 }
 
 /// The places of the keys a command names. What does not add up is left for the handler to refuse, which may

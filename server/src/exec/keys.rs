@@ -9,7 +9,7 @@ mod guards;
 mod side;
 
 pub use expiry::remove_fields;
-pub use guards::{Guards, Place, SlotBusy};
+pub use guards::{Guards, Place, SlotBusy, lock};
 
 use super::effects::Effects;
 use crate::notify::Classes;
@@ -142,11 +142,7 @@ impl<'a> Keys<'a> {
     pub fn held(&self, key: &[u8]) -> Option<&Entry> {
         let guard = match &self.guards {
             Guards::One(guard) => guard,
-            Guards::Many(guards) => {
-                let place = (self.db, Slot::of(key));
-                let at = guards.binary_search_by_key(&place, |(place, _)| *place).ok()?;
-                &guards[at].1
-            }
+            Guards::Many(many) => many.get(self.db, key)?,
         };
         guard.get(key)
     }

@@ -5,6 +5,7 @@ pub mod cx;
 pub mod dispatch;
 pub mod effects;
 pub mod keys;
+pub mod queue;
 mod serve;
 pub mod session;
 pub mod spec;

@@ -1,11 +1,14 @@
 //! What commands know of the client that sent them.
 
+use super::keys::Place;
+use super::queue::Queue;
 use super::spec::Flags;
 use super::table::Command;
 use crate::acl::User;
 use crate::pubsub::Subscriptions;
 use crate::write_log::Cursor;
-use protocol::{ArgVec, Resp};
+use protocol::Resp;
+use std::cell::Cell;
 
 bitflags::bitflags! {
     #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -110,7 +113,9 @@ pub struct ReplicaHandshake {
 
 /// A transaction being queued.
 pub struct Multi {
-    pub queue: Vec<(&'static Command, ArgVec)>,
+    pub queue: Queue,
+    /// Room for EXEC to bring the places of all keys together.
+    pub places: Vec<Place>,
     /// A command was refused while queueing: EXEC will refuse too.
     pub aborted: bool,
     /// Some queued command needs the world at rest.
@@ -119,8 +124,6 @@ pub struct Multi {
     pub has_writes: bool,
     /// The flags of all queued commands together.
     pub flags: Flags,
-    /// What the arguments in `queue` take.
-    pub bytes: usize,
     /// The flags that every queued command has.
     pub common_flags: Flags,
 }
@@ -128,14 +131,47 @@ pub struct Multi {
 impl Default for Multi {
     fn default() -> Multi {
         Multi {
-            queue: Vec::new(),
+            queue: Queue::default(),
+            places: Vec::new(),
             aborted: false,
             needs_world: false,
             has_writes: false,
             flags: Flags::empty(),
-            bytes: 0,
             common_flags: Flags::all(),
         }
+    }
+}
+
+/// Buffers of a transaction are not kept beyond this size.
+const KEPT_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// The last transaction that ended on this thread, emptied: the next one has its buffers. They are a thread's and not
+    /// a session's, so that an idle connection holds none.
+    static SPARE: Cell<Option<Box<Multi>>> = const { Cell::new(None) };
+}
+
+impl Multi {
+    /// MULTI.
+    pub fn begin() -> Box<Multi> {
+        SPARE.take().unwrap_or_default()
+    }
+
+    /// EXEC or DISCARD: its buffers are for the next one.
+    pub fn end(mut self: Box<Multi>) {
+        if self.memory_bytes() > KEPT_BYTES {
+            return;
+        }
+        let (mut queue, mut places) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.places));
+        queue.clear();
+        places.clear();
+        *self = Multi { queue, places, ..Multi::default() };
+        SPARE.set(Some(self));
+    }
+
+    /// Heap bytes held.
+    pub fn memory_bytes(&self) -> usize {
+        self.queue.memory_bytes() + self.places.capacity() * size_of::<Place>()
     }
 }
 

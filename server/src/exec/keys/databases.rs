@@ -1,9 +1,9 @@
 //! Whole databases, emptied, exchanged or counted.
 
 use super::Keys;
-use super::guards::{Guards, database};
-use keyspace::Entry;
+use super::guards::database;
 use keyspace::table::Table;
+use keyspace::{Entry, SlotGuard};
 use protocol::Slot;
 
 /// Whole databases. Needs the world at rest; nothing stays locked.
@@ -72,9 +72,7 @@ impl Keys<'_> {
 
     /// Keys of the current database, those of this transaction included.
     pub fn count(&mut self) -> usize {
-        if let Guards::Many(guards) = &mut self.guards {
-            guards.iter_mut().for_each(|(_, guard)| guard.update_census());
-        }
+        self.guards.each_mut(SlotGuard::update_census);
         database(self.server, self.db).len()
     }
 }

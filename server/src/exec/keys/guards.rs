@@ -4,6 +4,7 @@ use super::Keys;
 use crate::server::Server;
 use keyspace::{Db, SlotGuard};
 use protocol::Slot;
+use protocol::slot::SLOT_COUNT;
 
 /// A slot of a numbered database; also the order in which locks are taken.
 pub type Place = (usize, Slot);
@@ -11,8 +12,22 @@ pub type Place = (usize, Slot);
 /// What is locked.
 pub enum Guards<'a> {
     One(SlotGuard<'a>),
+    Many(Many<'a>),
+}
+
+/// Several locked slots, or none.
+#[derive(Default)]
+pub struct Many<'a> {
     /// In order of their places.
-    Many(Vec<(Place, SlotGuard<'a>)>),
+    guards: Vec<(Place, SlotGuard<'a>)>,
+    /// The one that is meant, whatever the key, while only its keys are touched.
+    focus: Option<usize>,
+}
+
+/// A number for each place, in the order of places.
+#[inline]
+fn rank((db, slot): Place) -> usize {
+    db * SLOT_COUNT + slot.index()
 }
 
 /// A slow script holds the slot.
@@ -22,7 +37,7 @@ pub struct SlotBusy;
 impl<'a> Guards<'a> {
     #[inline]
     pub fn none() -> Guards<'a> {
-        Guards::Many(Vec::new())
+        Guards::Many(Many::default())
     }
 
     /// Locks one slot, to write or to read.
@@ -33,25 +48,37 @@ impl<'a> Guards<'a> {
 
     /// Locks all `places`, in order, to write or to read.
     pub fn all(server: &'a Server, places: &mut Vec<Place>, writes: bool) -> Result<Guards<'a>, SlotBusy> {
-        if let [place] = places[..] {
-            return Ok(Guards::Many(vec![(place, lock(server, place, writes)?)]));
-        }
-        places.sort_unstable();
+        places.sort_unstable_by_key(|&place| rank(place));
         places.dedup();
-        let locked = places.iter().map(|&place| Ok((place, lock(server, place, writes)?)));
-        Ok(Guards::Many(locked.collect::<Result<_, SlotBusy>>()?))
+        if let [place] = places[..] {
+            return Guards::one(server, place, writes);
+        }
+        let mut guards = Vec::with_capacity(places.len());
+        for &place in &*places {
+            guards.push((place, lock(server, place, writes)?));
+        }
+        Ok(Guards::Many(Many { guards, focus: None }))
     }
 
-    /// All that is locked, by place.
-    fn many(&mut self) -> &mut Vec<(Place, SlotGuard<'a>)> {
+    /// All that is locked, so that more can be.
+    fn many(&mut self) -> &mut Many<'a> {
         if let Guards::One(..) = self
             && let Guards::One(guard) = std::mem::replace(self, Guards::none())
         {
-            *self = Guards::Many(vec![((guard.db_index(), guard.slot()), guard)]);
+            let guards = vec![((guard.db_index(), guard.slot()), guard)];
+            *self = Guards::Many(Many { guards, focus: None });
         }
         match self {
-            Guards::Many(guards) => guards,
+            Guards::Many(many) => many,
             Guards::One(..) => unreachable!("turned into many"),
+        }
+    }
+
+    /// Shows all that is locked.
+    pub(super) fn each_mut(&mut self, f: impl FnMut(&mut SlotGuard<'a>)) {
+        match self {
+            Guards::One(guard) => std::iter::once(guard).for_each(f),
+            Guards::Many(many) => many.guards.iter_mut().map(|(_, guard)| guard).for_each(f),
         }
     }
 
@@ -69,20 +96,59 @@ impl<'a> Guards<'a> {
                 debug_assert!(guard.slot() == Slot::of(key), "a key outside the locked slot");
                 guard
             }
-            Guards::Many(guards) => {
-                // One is locked, and no other can be: it is the one.
-                let at = if on_demand.is_none() && guards.len() == 1 {
-                    debug_assert!(
-                        guards[0].0 == (db, Slot::of(key)),
-                        "only keys that were named are touched"
-                    );
-                    0
-                } else {
-                    place_among(guards, server, on_demand, (db, Slot::of(key)))
-                };
-                &mut guards[at].1
-            }
+            Guards::Many(many) => many.of(server, on_demand, db, key),
         }
+    }
+}
+
+impl<'a> Many<'a> {
+    /// Where a slot is among those locked, or would be.
+    #[inline]
+    fn find(&self, place: Place) -> Result<usize, usize> {
+        self.guards.binary_search_by_key(&rank(place), |&(other, _)| rank(other))
+    }
+
+    /// Puts a locked slot among the others.
+    fn insert(&mut self, at: usize, place: Place, guard: SlotGuard<'a>) {
+        self.guards.insert(at, (place, guard));
+        self.focus = None;
+    }
+
+    /// As [`Guards::of`].
+    #[inline]
+    fn of(
+        &mut self,
+        server: &'a Server,
+        on_demand: Option<bool>,
+        db: usize,
+        key: &[u8],
+    ) -> &mut SlotGuard<'a> {
+        let at = match self.focus {
+            Some(at) => at,
+            // One is locked, and no other can be: it is the one.
+            None if on_demand.is_none() && self.guards.len() == 1 => 0,
+            None => self.find_or_lock(server, on_demand, (db, Slot::of(key))),
+        };
+        debug_assert!(self.guards[at].0 == (db, Slot::of(key)), "only keys that were named are touched");
+        &mut self.guards[at].1
+    }
+
+    /// Where a slot is among those locked; it is locked now if it may be.
+    fn find_or_lock(&mut self, server: &'a Server, on_demand: Option<bool>, place: Place) -> usize {
+        self.find(place).unwrap_or_else(|at| {
+            let writes = on_demand.expect("only keys that were named are touched");
+            self.insert(at, place, lock_unless_held(server, place, writes));
+            at
+        })
+    }
+
+    /// The slot of `key` in database `db`, if it is locked.
+    pub(super) fn get(&self, db: usize, key: &[u8]) -> Option<&SlotGuard<'a>> {
+        let at = match self.focus {
+            Some(at) => at,
+            None => self.find((db, Slot::of(key))).ok()?,
+        };
+        Some(&self.guards[at].1)
     }
 }
 
@@ -105,7 +171,7 @@ impl<'a> Keys<'a> {
     pub fn is_locked(&self, place: Place) -> bool {
         match &self.guards {
             Guards::One(guard) => place == (guard.db_index(), guard.slot()),
-            Guards::Many(guards) => guards.binary_search_by_key(&place, |(place, _)| *place).is_ok(),
+            Guards::Many(many) => many.find(place).is_ok(),
         }
     }
 
@@ -113,7 +179,7 @@ impl<'a> Keys<'a> {
     pub fn only_slot(&self) -> Option<Slot> {
         match &self.guards {
             Guards::One(guard) => Some(guard.slot()),
-            Guards::Many(guards) => match &guards[..] {
+            Guards::Many(many) => match &many.guards[..] {
                 [((_, slot), _)] => Some(*slot),
                 _ => None,
             },
@@ -123,7 +189,7 @@ impl<'a> Keys<'a> {
     pub fn is_any_locked(&self) -> bool {
         match &self.guards {
             Guards::One(..) => true,
-            Guards::Many(guards) => !guards.is_empty(),
+            Guards::Many(many) => !many.guards.is_empty(),
         }
     }
 
@@ -146,10 +212,21 @@ impl<'a> Keys<'a> {
     }
 
     fn put_guard(&mut self, place: Place, guard: SlotGuard<'a>) {
-        if let Guards::Many(guards) = &mut self.guards
-            && let Err(at) = guards.binary_search_by_key(&place, |(place, _)| *place)
+        let many = self.guards.many();
+        if let Err(at) = many.find(place) {
+            many.insert(at, place, guard);
+        }
+    }
+
+    /// Says that only keys of this slot of the current database are touched from here on, which is locked; or, with
+    /// `None`, of any slot that is.
+    #[inline]
+    pub fn focus(&mut self, slot: Option<Slot>) {
+        let db = self.db;
+        if let Guards::Many(many) = &mut self.guards
+            && !self.at_rest
         {
-            guards.insert(at, (place, guard));
+            many.focus = slot.and_then(|slot| many.find((db, slot)).ok());
         }
     }
 
@@ -163,19 +240,16 @@ impl<'a> Keys<'a> {
         if std::mem::replace(&mut self.rules.writes, true) {
             return;
         }
-        match &mut self.guards {
-            Guards::One(guard) => guard.ensure_saved(),
-            Guards::Many(guards) => guards.iter_mut().for_each(|(_, guard)| guard.ensure_saved()),
-        }
+        self.guards.each_mut(SlotGuard::ensure_saved);
     }
 
     /// Locks `places` besides what is locked. False if that was possible only by letting go of everything first:
     /// then nothing but `places` is locked, and anything may have happened in between.
     pub fn lock_also(&mut self, places: &[Place]) -> bool {
         let server = self.server;
-        let guards = self.guards.many();
+        let many = self.guards.many();
         for &place in places {
-            let Err(at) = guards.binary_search_by_key(&place, |(place, _)| *place) else { continue };
+            let Err(at) = many.find(place) else { continue };
             let db = database(server, place.0);
             // With the world at rest nobody else holds a slot for long.
             let locked = if self.at_rest { Some(db.lock(place.1)) } else { db.try_lock(place.1) };
@@ -188,24 +262,10 @@ impl<'a> Keys<'a> {
             if self.rules.writes {
                 guard.ensure_saved();
             }
-            guards.insert(at, (place, guard));
+            many.insert(at, place, guard);
         }
         true
     }
-}
-
-/// Where a slot is among those locked; it is locked now if it may be.
-fn place_among<'a>(
-    guards: &mut Vec<(Place, SlotGuard<'a>)>,
-    server: &'a Server,
-    on_demand: Option<bool>,
-    place: Place,
-) -> usize {
-    guards.binary_search_by_key(&place, |(place, _)| *place).unwrap_or_else(|at| {
-        let writes = on_demand.expect("only keys that were named are touched");
-        guards.insert(at, (place, lock_unless_held(server, place, writes)));
-        at
-    })
 }
 
 #[inline]
@@ -215,7 +275,7 @@ pub(super) fn database(server: &Server, db: usize) -> &Db {
 
 /// Locks a slot, unless a slow script holds it.
 #[inline]
-fn lock(server: &Server, (db, slot): Place, writes: bool) -> Result<SlotGuard<'_>, SlotBusy> {
+pub fn lock(server: &Server, (db, slot): Place, writes: bool) -> Result<SlotGuard<'_>, SlotBusy> {
     let db = database(server, db);
     let mut guard = match db.try_lock(slot) {
         Some(guard) => guard,
