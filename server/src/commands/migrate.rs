@@ -103,6 +103,7 @@ fn restore_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         _ => cx.keys.rules.access.created(),
     });
     cx.keys.insert_entry(cx.session.db, entry);
+    cx.keys.event(Classes::NEW, "new", key);
     if let Some(at_ms) = at_ms.filter(|_| !o.absolute) {
         let at = at_ms.to_string();
         let mut words: Vec<&[u8]> = args.argv().iter().collect();

@@ -56,6 +56,7 @@ pub fn run(cx: &mut Cx<'_>, task: &Task<'_>) -> Result<(), ReplyError> {
     let rules = cx.keys.rules;
     cx.in_transaction = true;
     cx.in_script = true;
+    cx.script_time_us = None;
     let mut run = Run::new(cx, task);
     if let Code::Script(script) = task.code {
         run.debugger = run.cx.session.debugger.take();
@@ -500,7 +501,6 @@ impl Host for Run<'_, '_> {
             }
         }
         let cx = &mut *self.cx;
-        cx.keys.rules.counts_lookups = command.has(Flags::READONLY);
         self.reply_at = cx.reply.out.len();
         cx.reply.resp = self.resp;
         let outer = std::mem::replace(&mut cx.command, command);
