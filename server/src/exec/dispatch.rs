@@ -487,6 +487,16 @@ impl Executor {
         Outcome::Done
     }
 
+    /// Answers what is no command at all, and has the connection closed.
+    #[cold]
+    pub fn refuse_bytes(&self, session: &mut Session, error: &ReplyError, out: &mut Vec<u8>) {
+        self.count_error(None, error);
+        let start = out.len();
+        Reply::new(out, session.resp).error(error);
+        settle_reply(session, out, start);
+        session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+    }
+
     fn count_error(&self, command: Option<&'static Command>, error: &ReplyError) {
         self.server.stats.count_error(error.code());
         self.stats.error_replies.add(1);

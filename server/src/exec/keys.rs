@@ -238,11 +238,15 @@ impl<'a> Keys<'a> {
         }
         // What has expired ends before something else begins.
         self.settle(key);
-        let access = self.rules.access;
-        let (mut entry, is_new) = self.slot(key).upsert(key, value, expire_at_ms);
-        entry.set_access(access.created());
+        let Rules { access, touches, writes, .. } = self.rules;
+        let slot = self.guards.of(self.server, self.at_rest.then_some(writes), self.db, key);
+        let (mut entry, is_new) = slot.upsert(key, value, expire_at_ms);
         if is_new {
+            entry.set_access(access.created());
             self.event(Classes::NEW, "new", key);
+        } else if touches {
+            // How often a key is used does not go with its value.
+            entry.set_access(access.touched(entry.access(), self.rng));
         }
     }
 

@@ -133,10 +133,11 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if from == to && from_key == to_key {
         return Err(ReplyError::SAME_OBJECT);
     }
-    let Some(copied) = cx.keys.get(from_key).map(|entry| entry.copied(to_key)) else {
+    let Some(mut copied) = cx.keys.get(from_key).map(|entry| entry.copied(to_key)) else {
         cx.reply.integer(0);
         return Ok(());
     };
+    copied.set_access(cx.keys.rules.access.created());
     if cx.keys.exists_in(to, to_key) {
         if !replaces {
             cx.reply.integer(0);
