@@ -85,6 +85,11 @@ impl RoutingTable {
         self.migrating.is_empty() && self.importing.is_empty()
     }
 
+    /// Whether the slot's keys may be in part here and in part elsewhere.
+    pub fn is_moving(&self, slot: Slot) -> bool {
+        self.migrating.contains_key(&slot) || self.importing.contains_key(&slot)
+    }
+
     /// Where a migrating slot's missing keys are asked for.
     pub fn migrating_to(&self, slot: Slot) -> Option<&RouteNode> {
         self.migrating.get(&slot).map(|index| self.node(*index))

@@ -3,6 +3,9 @@
 use crate::slot::Slot;
 use std::borrow::Cow;
 
+/// What is longer is no code.
+const CODE_LEN_MAX: usize = 30;
+
 /// An error reply without its leading `-` and trailing CRLF: a code word, a space, a text.
 ///
 /// Texts that stock Redis also sends are byte for byte the same: clients match on them.
@@ -164,10 +167,10 @@ impl ReplyError {
         &self.0
     }
 
-    /// The first word, by which `INFO errorstats` counts.
+    /// The first word, by which `INFO errorstats` counts, if it is one that could be a code.
     pub fn code(&self) -> &[u8] {
-        let end = self.0.iter().position(|&b| b == b' ').unwrap_or(self.0.len());
-        &self.0[..end]
+        let longest = &self.0[..self.0.len().min(CODE_LEN_MAX + 1)];
+        longest.iter().position(|&b| b == b' ').map_or(b"ERR", |end| &longest[..end])
     }
 }
 

@@ -97,6 +97,7 @@ impl Eviction {
     /// CONFIG RESETSTAT.
     pub fn reset(&self) {
         self.evicted.store(0, Relaxed);
+        self.exceeded_since.store(0, Relaxed);
         self.exceeded_micros.store(0, Relaxed);
     }
 }

@@ -40,28 +40,26 @@ pub struct Wishes {
     /// The client that is told in its place, with the thread that owns it.
     pub redirect: Option<(u64, usize)>,
     pub is_redirect_broken: bool,
-    /// CLIENT CACHING was said: how many commands, this one included, it still holds for.
-    pub caching: u8,
+    /// CLIENT CACHING was said, and holds for the next command.
+    pub caching: bool,
     pub prefixes: Vec<Box<[u8]>>,
 }
 
 impl Wishes {
     /// Whether what the client reads now is to be noted.
     fn remembers(&self) -> bool {
-        let caching = self.caching > 0;
         let is_wanted = match (self.opts_in, self.opts_out) {
-            (true, _) => caching,
-            (_, true) => !caching,
+            (true, _) => self.caching,
+            (_, true) => !self.caching,
             _ => true,
         };
         is_wanted && !self.is_broadcast
     }
 
-    /// A command is over: CLIENT CACHING holds for the next one, or for the next transaction.
-    pub fn end_command(&mut self, is_queueing: bool) {
-        if !is_queueing {
-            self.caching = self.caching.saturating_sub(1);
-        }
+    /// A command is over: CLIENT CACHING holds for the next one that is not about the client itself, or for the next
+    /// transaction.
+    pub fn end_command(&mut self, is_queueing: bool, is_of_client: bool) {
+        self.caching &= is_queueing || is_of_client;
     }
 }
 
@@ -432,12 +430,12 @@ mod tests {
     fn caching_holds_for_one_command_or_one_transaction() {
         let mut wishes = Wishes { opts_in: true, ..Wishes::default() };
         assert!(!wishes.remembers());
-        wishes.caching = 2;
-        wishes.end_command(false);
+        wishes.caching = true;
+        wishes.end_command(false, true);
         assert!(wishes.remembers(), "the next command");
-        wishes.end_command(true);
+        wishes.end_command(true, false);
         assert!(wishes.remembers(), "a transaction is being queued");
-        wishes.end_command(false);
+        wishes.end_command(false, false);
         assert!(!wishes.remembers());
     }
 

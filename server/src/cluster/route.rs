@@ -10,12 +10,24 @@ use crate::exec::keys::lock;
 use crate::exec::spec::Flags;
 use crate::exec::table::Command;
 use cluster_bus::RouteNode;
-use keyspace::SlotGuard;
 use protocol::{Argv, ReplyError, Slot};
+
+/// Tells whether a key is in this node's dataset.
+type IsThere<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 /// Checks that the keys of a command are in one slot and that this node may serve it.
 #[inline]
 pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
+    check_seeing(routing, c, None)
+}
+
+/// As [`check`], for a script's command: the script holds locks of slots, so it looks for the keys itself.
+pub fn check_within(routing: &Routing, c: &Checked<'_>, is_there: IsThere<'_>) -> Result<(), ReplyError> {
+    check_seeing(routing, c, Some(is_there))
+}
+
+#[inline]
+fn check_seeing(routing: &Routing, c: &Checked<'_>, is_there: Option<IsThere<'_>>) -> Result<(), ReplyError> {
     let slot = match c.target {
         Target::None if !c.command.has(Flags::RUNS_QUEUE) => return Ok(()),
         Target::One(slot) => Some(slot),
@@ -25,7 +37,7 @@ pub fn check(routing: &Routing, c: &Checked<'_>) -> Result<(), ReplyError> {
     if routing.state_ok && routing.is_settled() && routing.is_mine(slot) {
         return Ok(());
     }
-    decide(routing, c, slot)
+    decide(routing, c, slot, is_there)
 }
 
 /// The one slot of all keys of the command, or of the transaction it is about to run.
@@ -57,7 +69,12 @@ fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>, Target)) 
 }
 
 #[cold]
-fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyError> {
+fn decide(
+    routing: &Routing,
+    c: &Checked<'_>,
+    slot: Slot,
+    is_there: Option<IsThere<'_>>,
+) -> Result<(), ReplyError> {
     let settings = &c.batch.settings;
     let reads_only = !c.does(Flags::WRITE);
     let is_shard_channel = c.command.has(Flags::PUBSUB);
@@ -82,8 +99,7 @@ fn decide(routing: &Routing, c: &Checked<'_>, slot: Slot) -> Result<(), ReplyErr
         return Ok(());
     }
     if served {
-        let Ok(guard) = lock(c.server, (0, slot), false) else { return Err(c.server.scripts.busy.refusal()) };
-        let Count { present, absent, are_several } = count_keys(c, &guard);
+        let Count { present, absent, are_several } = count_keys(c, slot, is_there)?;
         let target = routing.migrating_to(slot);
         return match target {
             // All keys are here still, or none is named.
@@ -110,17 +126,25 @@ struct Count {
     are_several: bool,
 }
 
-fn count_keys(c: &Checked<'_>, data: &SlotGuard<'_>) -> Count {
+fn count_keys(c: &Checked<'_>, slot: Slot, is_there: Option<IsThere<'_>>) -> Result<Count, ReplyError> {
+    if let Some(is_there) = is_there {
+        return Ok(count(c, is_there));
+    }
+    let Ok(guard) = lock(c.server, (0, slot), false) else { return Err(c.server.scripts.busy.refusal()) };
+    let now_ms = c.batch.now_ms;
+    Ok(count(c, &mut |key| {
+        guard.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms))
+    }))
+}
+
+fn count(c: &Checked<'_>, is_there: IsThere<'_>) -> Count {
     let mut count = Count::default();
     let mut first = None;
-    let now_ms = c.batch.now_ms;
     each_command(c, |command, argv, _| {
         let _ = command.spec.each_key(argv, |pos, _| {
             let key = argv.get(pos);
             count.are_several |= *first.get_or_insert_with(|| key.to_vec()) != key;
-            let is_there =
-                data.get(key).is_some_and(|entry| entry.expire_at_ms().is_none_or(|at| at > now_ms));
-            let counter = if is_there { &mut count.present } else { &mut count.absent };
+            let counter = if is_there(key) { &mut count.present } else { &mut count.absent };
             *counter += 1;
         });
     });

@@ -104,7 +104,6 @@ fn overlapping(prefix: &[u8], which: &[u8], other: &[u8]) -> ReplyError {
 }
 
 pub fn caching(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let in_transaction = cx.in_transaction;
     let Some(wishes) = &mut cx.session.tracking else {
         return Err(ReplyError::fixed(
             "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
@@ -127,8 +126,7 @@ pub fn caching(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         }
         () => return Err(ReplyError::SYNTAX),
     }
-    // This command and the next one; in a transaction, what is left of it.
-    wishes.caching = if in_transaction { 1 } else { 2 };
+    wishes.caching = true;
     cx.reply.ok();
     Ok(())
 }
@@ -147,9 +145,9 @@ pub fn trackinginfo(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
         ("off", wishes.is_none()),
         ("bcast", has(|w| w.is_broadcast)),
         ("optin", has(|w| w.opts_in)),
-        ("caching-yes", has(|w| w.opts_in && w.caching > 0)),
+        ("caching-yes", has(|w| w.opts_in && w.caching)),
         ("optout", has(|w| w.opts_out)),
-        ("caching-no", has(|w| w.opts_out && w.caching > 0)),
+        ("caching-no", has(|w| w.opts_out && w.caching)),
         ("noloop", has(|w| w.no_loop)),
         ("broken_redirect", has(|w| w.is_redirect_broken)),
     ];

@@ -185,7 +185,7 @@ fn cluster_only(cx: &Cx<'_>) -> Done {
 
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
-    CommandSpec::new("ping", -1, flags!(FAST | SENTINEL | WHILE_SUBSCRIBED), ping).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
+    CommandSpec::new("ping", -1, flags!(FAST | SENTINEL | WHILE_SUBSCRIBED | TELLS_OF_DISK), ping).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("echo", 2, flags!(LOADING | STALE | FAST), echo).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),
     CommandSpec::new("hello", -1, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), hello).acl(acl!(CONNECTION)).group(Group::Connection).since("6.0.0"),
     CommandSpec::new("auth", -2, flags!(NOSCRIPT | LOADING | STALE | FAST | NO_AUTH | SENTINEL | ALLOW_BUSY), auth).acl(acl!(CONNECTION)).group(Group::Connection).since("1.0.0"),

@@ -237,7 +237,10 @@ fn reply_keys(cx: &mut Cx<'_>, args: &mut Args<'_>, with_flags: bool) -> Done {
     }
     let mut keys = Vec::new();
     let found = command.spec.each_key(argv, |pos, flags| keys.push((pos, flags)));
-    if found.is_err() || keys.is_empty() && !command.has(Flags::NO_MANDATORY_KEYS) {
+    if found.is_err() {
+        keys.clear();
+    }
+    if keys.is_empty() && !command.has(Flags::NO_MANDATORY_KEYS) {
         return Err(ReplyError::fixed("ERR Invalid arguments specified for command"));
     }
     cx.reply.array(keys.len());

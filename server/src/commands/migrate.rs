@@ -97,12 +97,14 @@ fn restore_command(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         return Ok(());
     }
     let mut entry = value.into_entry(key, at_ms);
-    entry.set_access(match (o.idle_s, o.freq) {
-        (Some(idle_s), _) => access::lru_idle_for(idle_s, cx.now_ms),
-        (_, Some(freq)) => access::lfu_with(freq, cx.now_ms),
+    // Of the two, what the policy in force asks for.
+    entry.set_access(match (cx.settings.maxmemory_policy.is_lfu(), o.idle_s, o.freq) {
+        (false, Some(idle_s), _) => access::lru_idle_for(idle_s, cx.now_ms),
+        (true, _, Some(freq)) => access::lfu_with(freq, cx.now_ms),
         _ => cx.keys.rules.access.created(),
     });
     cx.keys.insert_entry(cx.session.db, entry);
+    cx.keys.event(Classes::NEW, "new", key);
     if let Some(at_ms) = at_ms.filter(|_| !o.absolute) {
         let at = at_ms.to_string();
         let mut words: Vec<&[u8]> = args.argv().iter().collect();

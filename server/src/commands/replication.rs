@@ -312,8 +312,10 @@ fn wait_for_replicas(cx: &mut Cx<'_>, replicas: i64, deadline_ms: Option<i64>, d
 
 /// As WAIT, for what is on disk: here (`own`, 0 or 1) and at so many replicas.
 fn waitaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let own =
-        args.i64_in(0..=1, ReplyError::fixed("ERR value is out of range, value must between 0 and 1"))?;
+    let own = args.i64()?;
+    if !(0..=1).contains(&own) {
+        return Err(ReplyError::fixed("ERR value is out of range, value must between 0 and 1"));
+    }
     let replicas = args.i64_in(0..=i64::MAX, ReplyError::MUST_BE_POSITIVE)?;
     let deadline_ms = deadline(cx, args)?;
     if cx.batch.role_is_replica {

@@ -79,9 +79,7 @@ fn script_load(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 fn script_exists(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     cx.reply.array(args.left());
     for sha in args.rest() {
-        // Only in lower case, as stock looks for it.
-        let found = Sha::parse(sha).filter(|parsed| parsed.as_bytes() == sha);
-        let exists = found.is_some_and(|sha| cx.server.scripts.cache.get(&sha).is_some());
+        let exists = Sha::parse(sha).is_some_and(|sha| cx.server.scripts.cache.get(&sha).is_some());
         cx.reply.integer(i64::from(exists));
     }
     Ok(())

@@ -14,8 +14,10 @@ fn info(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn time(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    // To a script the clock stands still.
-    let micros = if cx.in_script { cx.now_ms * 1000 } else { clock::now_micros() };
+    let micros = match cx.in_script {
+        true => *cx.script_time_us.get_or_insert_with(clock::now_micros),
+        false => clock::now_micros(),
+    };
     cx.reply.array(2);
     cx.reply.bulk_integer(micros / 1_000_000);
     cx.reply.bulk_integer(micros % 1_000_000);

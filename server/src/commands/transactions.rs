@@ -7,7 +7,6 @@ use crate::exec::dispatch::{Target, Timer, call, collect_places};
 use crate::exec::keys::{Place, lock};
 use crate::exec::queue::{Queue, Queued};
 use crate::exec::session::Multi;
-use crate::exec::spec::Flags;
 use crate::server::Server;
 use protocol::Slot;
 use std::sync::atomic::Ordering;
@@ -69,7 +68,6 @@ fn run(cx: &mut Cx<'_>, multi: &mut Multi) -> Done {
             continue;
         }
         cx.command = command;
-        cx.keys.rules.counts_lookups = command.has(Flags::READONLY);
         cx.keys.focus(target.slot());
         call(cx, command, argv, &mut timer);
     }

@@ -138,10 +138,9 @@ fn enough_memory(c: &Checked<'_>) -> Result<(), ReplyError> {
     if !evicted.is_empty() {
         c.evicted.set(Some(Box::new(evicted)));
     }
-    if out_of_memory
-        && (c.flags.contains(Flags::DENYOOM) || queued_has(c.session, Flags::DENYOOM))
-        && !c.batch.role_is_replica
-    {
+    // What is queued takes memory, whatever it does later.
+    let is_queued = c.session.multi.is_some() && !c.command.has(Flags::NOT_QUEUED);
+    if out_of_memory && (is_queued || c.does(Flags::DENYOOM)) && !c.batch.role_is_replica {
         return Err(ReplyError::OOM);
     }
     Ok(())
@@ -159,7 +158,7 @@ fn queued_have(c: &Checked<'_>, flag: Flags) -> bool {
 }
 
 fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
-    if c.batch.role_is_replica || !c.batch.disk_failed || !c.does(Flags::WRITE) {
+    if !c.batch.disk_failed || !(c.does(Flags::WRITE) || c.command.has(Flags::TELLS_OF_DISK)) {
         return Ok(());
     }
     Err(c.server.persistence.write_refusal())

@@ -53,6 +53,8 @@ pub struct Cx<'a> {
     pub is_retry: bool,
     /// Is called by a script.
     pub in_script: bool,
+    /// What TIME has told the script, to which the clock stands still.
+    pub script_time_us: Option<i64>,
     /// Who serves clients while a script takes its time; only there for commands that run scripts.
     pub attendant: Option<&'a mut (dyn Attendant + 'a)>,
 }

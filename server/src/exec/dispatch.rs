@@ -220,7 +220,6 @@ impl Executor {
             Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed => false,
         };
         if is_over {
-            self.stats.processed.add(1);
             settle_reply(session, out, start);
             if session.is(SessionFlags::TRACKING) {
                 self.end_tracked(session);
@@ -235,8 +234,9 @@ impl Executor {
     #[cold]
     fn end_tracked(&mut self, session: &mut Session) {
         let is_queueing = session.multi.is_some();
+        let is_of_client = session.last_command.is_some_and(|last| last.full_name.starts_with("client|"));
         if let Some(wishes) = &mut session.tracking {
-            wishes.end_command(is_queueing);
+            wishes.end_command(is_queueing, is_of_client);
         }
     }
 
@@ -389,6 +389,7 @@ impl Executor {
                 in_transaction: false,
                 is_retry: false,
                 in_script: false,
+                script_time_us: None,
                 attendant: match attendant {
                     Some(attendant) => Some(&mut *attendant),
                     None => None,
@@ -498,6 +499,16 @@ impl Executor {
         Outcome::Done
     }
 
+    /// Answers what is no command at all, and has the connection closed.
+    #[cold]
+    pub fn refuse_bytes(&self, session: &mut Session, error: &ReplyError, out: &mut Vec<u8>) {
+        self.count_error(None, error);
+        let start = out.len();
+        Reply::new(out, session.resp).error(error);
+        settle_reply(session, out, start);
+        session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+    }
+
     fn count_error(&self, command: Option<&'static Command>, error: &ReplyError) {
         self.server.stats.count_error(error.code());
         self.stats.error_replies.add(1);
@@ -550,6 +561,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
         return;
     }
     stats.calls.add(1);
+    cx.stats.processed.add(1);
     let slower_than = match command.has(Flags::EXCLUSIVE) {
         // It may be CONFIG SET, which goes by what it has set.
         true => cx.server.settings().slowlog_slower_than_micros,
@@ -703,7 +715,6 @@ fn lookup_rules(batch: &Batch, session: &Session, reads_only: bool) -> Rules {
         ignores_expiry: obeyed,
         touches: !session.is(SessionFlags::NO_TOUCH),
         notify: batch.settings.notify,
-        counts_lookups: reads_only,
         // A transaction or a script may write whatever its own flags say.
         writes: !reads_only,
     }

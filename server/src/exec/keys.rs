@@ -32,7 +32,6 @@ pub struct Rules {
     pub touches: bool,
     /// Classes of events that are published, if anybody listens.
     pub notify: Classes,
-    pub counts_lookups: bool,
     pub writes: bool,
 }
 
@@ -92,23 +91,23 @@ impl<'a> Keys<'a> {
         let hides_fields = !rules.removes_expired && !rules.ignores_expiry;
         if hides_fields && settled && self.slot(key).has_timed() {
             let found = self.without_overdue(key).is_some();
-            self.effects.hits += u64::from(rules.counts_lookups && found);
-            self.effects.misses += u64::from(rules.counts_lookups && !found);
+            self.effects.hits += u64::from(found);
+            self.effects.misses += u64::from(!found);
             return if self.view.is_some() { self.view.as_ref() } else { self.held(key) };
         }
         let on_demand = self.at_rest.then_some(rules.writes);
         let slot = self.guards.of(self.server, on_demand, self.db, key);
         match slot.get_mut(key) {
             Some(mut entry) if settled => {
-                self.effects.hits += u64::from(rules.counts_lookups);
+                self.effects.hits += 1;
                 if rules.touches {
                     entry.set_access(rules.access.touched(entry.access(), self.rng));
                 }
                 Some(entry.into_ref())
             }
             _ => {
-                self.effects.misses += u64::from(rules.counts_lookups);
-                if rules.counts_lookups && rules.notify.contains(Classes::KEY_MISS) {
+                self.effects.misses += 1;
+                if rules.notify.contains(Classes::KEY_MISS) {
                     let deliveries = &mut self.effects.deliveries;
                     crate::notify::address(self.server, rules.notify, self.db, "keymiss", key, deliveries);
                 }
@@ -233,11 +232,17 @@ impl<'a> Keys<'a> {
         if expire_at_ms.is_some() {
             self.note_own_expiry(self.db, key);
         }
-        let access = self.rules.access;
-        let (mut entry, is_new) = self.slot(key).upsert(key, value, expire_at_ms);
-        entry.set_access(access.created());
+        // What has expired ends before something else begins.
+        self.settle(key);
+        let Rules { access, touches, writes, .. } = self.rules;
+        let slot = self.guards.of(self.server, self.at_rest.then_some(writes), self.db, key);
+        let (mut entry, is_new) = slot.upsert(key, value, expire_at_ms);
         if is_new {
+            entry.set_access(access.created());
             self.event(Classes::NEW, "new", key);
+        } else if touches {
+            // How often a key is used does not go with its value.
+            entry.set_access(access.touched(entry.access(), self.rng));
         }
     }
 

@@ -56,6 +56,7 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) {
                 in_transaction: false,
                 is_retry: true,
                 in_script: false,
+                script_time_us: None,
                 attendant: None,
             };
             let argv = waiter.argv.as_argv();
@@ -83,7 +84,6 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) {
                 keys.unblock_in(db, key, client);
             }
             server.waiters.remove(server, client);
-            stats.processed.add(1);
             let reply = std::mem::take(reply.out);
             server.post(waiter.session.thread, Mail::Unblock { client, reply, write_offset });
             // After its reply, in case it tracks what it has taken.

@@ -64,6 +64,8 @@ bitflags::bitflags! {
         const PUSHES = 1 << 44;
         /// Takes a short time, though stock does not call it fast.
         const BRIEF = 1 << 45;
+        /// Is refused, as writes are, while the disk fails: so probes learn of it.
+        const TELLS_OF_DISK = 1 << 46;
     }
 
     /// ACL categories.

@@ -9,11 +9,10 @@ use super::conn::{Conn, IoState, write_some};
 use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::{AtRest, Attendant};
-use crate::exec::dispatch::settle_reply;
 use crate::exec::{Batch, Executor, SessionFlags};
 use crate::server::Server;
+use protocol::Argv;
 use protocol::request::{Limits, Progress, Step};
-use protocol::{Argv, Reply};
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -165,10 +164,7 @@ impl Work {
                 Ok(Step::Nothing { consumed }) => consumed,
                 Ok(Step::NeedMore) => break,
                 Err(error) => {
-                    let start = self.out.len();
-                    Reply::new(&mut self.out, conn.session.resp).error(&error);
-                    settle_reply(&mut conn.session, &mut self.out, start);
-                    conn.session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+                    self.executor.refuse_bytes(&mut conn.session, &error, &mut self.out);
                     buf.len()
                 }
             };

@@ -12,7 +12,6 @@ use super::lookahead::Lookahead;
 use super::mail::Mail;
 use crate::clock;
 use crate::exec::cx::Wait;
-use crate::exec::dispatch::settle_reply;
 use crate::exec::spec::Flags;
 use crate::exec::{Batch, Executor, Outcome, Session, SessionFlags};
 use crate::gate::World;
@@ -322,10 +321,7 @@ impl IoThread {
                 }
                 Ok(Step::NeedMore) => break,
                 Err(error) => {
-                    let start = self.out.len();
-                    Reply::new(&mut self.out, conn.session.resp).error(&error);
-                    settle_reply(&mut conn.session, &mut self.out, start);
-                    conn.session.flags.insert(SessionFlags::CLOSE_AFTER_REPLY);
+                    self.executor.refuse_bytes(&mut conn.session, &error, &mut self.out);
                     at = data.len();
                     break;
                 }

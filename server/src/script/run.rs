@@ -64,6 +64,7 @@ pub fn run(cx: &mut Cx<'_>, task: &Task<'_>) -> Result<(), ReplyError> {
     let rules = cx.keys.rules;
     cx.in_transaction = true;
     cx.in_script = true;
+    cx.script_time_us = None;
     let mut run = Run::new(cx, task);
     if let Code::Script(script) = task.code {
         run.debugger = run.cx.session.debugger.take();
@@ -384,10 +385,18 @@ impl<'r, 'c> Run<'r, 'c> {
 
     /// In a cluster, the keys have to be here, and in the script's one slot.
     fn routed(&mut self, command: &'static Command, argv: Argv<'_>, places: &[Place]) -> Result<(), Called> {
-        let Some(routing) = &self.cx.batch.routing else { return Ok(()) };
-        if self.cx.session.is_obeyed() || places.iter().all(|(_, slot)| Some(*slot) == self.slot) {
+        let batch = self.cx.batch;
+        let Some(routing) = batch.routing.as_ref().filter(|_| !self.cx.session.is_obeyed()) else {
+            return Ok(());
+        };
+        let in_slot = places.iter().all(|(_, slot)| Some(*slot) == self.slot);
+        if in_slot && routing.is_settled() && !command.has(Flags::PUBSUB) {
             return Ok(());
         }
+        if places.iter().any(|(_, slot)| routing.is_moving(*slot)) {
+            self.reached(command, places)?;
+        }
+        let keys = &mut self.cx.keys;
         let checked = Checked {
             server: self.cx.server,
             batch: self.cx.batch,
@@ -396,10 +405,11 @@ impl<'r, 'c> Run<'r, 'c> {
             flags: command.spec.flags,
             argv,
             target: Target::Keys,
-            asking: false,
+            // Had it not been let in, its script would not run.
+            asking: in_slot,
             evicted: Default::default(),
         };
-        route::check(routing, &checked).map_err(|error| {
+        route::check_within(routing, &checked, &mut |key| keys.exists(key)).map_err(|error| {
             Called::Refused(match () {
                 () if error == ReplyError::CLUSTER_DOWN_READ_ONLY => {
                     "Script attempted to execute a write command while the cluster is down and readonly"
@@ -410,8 +420,10 @@ impl<'r, 'c> Run<'r, 'c> {
                 () => "Script attempted to access a non local key in a cluster node",
             })
         })?;
-        let slot = places.first().map(|(_, slot)| *slot);
-        if !self.may_cross && self.slot.is_some() && self.slot != slot {
+        let mut slot = None;
+        // What does not add up is for the handler to refuse.
+        let _ = command.spec.each_routed(argv, |pos| slot = Some(Slot::of(argv.get(pos))));
+        if !self.may_cross && self.slot.is_some() && slot.is_some() && self.slot != slot {
             return Err(Called::Refused("Script attempted to access keys that do not hash to the same slot"));
         }
         self.slot = self.slot.or(slot);
@@ -516,7 +528,6 @@ impl Host for Run<'_, '_> {
             }
         }
         let cx = &mut *self.cx;
-        cx.keys.rules.counts_lookups = command.has(Flags::READONLY);
         self.reply_at = cx.reply.out.len();
         cx.reply.resp = self.resp;
         let outer = std::mem::replace(&mut cx.command, command);

@@ -100,13 +100,14 @@ fn move_key(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if from == to {
         return Err(ReplyError::SAME_OBJECT);
     }
-    if cx.keys.get(key).is_none() || cx.keys.exists_in(to, key) {
+    if !cx.keys.exists(key) || cx.keys.exists_in(to, key) {
         cx.reply.integer(0);
         return Ok(());
     }
     if let Some(entry) = cx.keys.remove(key) {
         cx.keys.insert_entry(to, entry);
     }
+    cx.keys.event_in(to, Classes::NEW, "new", key);
     cx.keys.changed(key, Classes::GENERIC, "move_from");
     arrived(cx, to, key, "move_to");
     cx.reply.integer(1);
@@ -132,10 +133,11 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     if from == to && from_key == to_key {
         return Err(ReplyError::SAME_OBJECT);
     }
-    let Some(copied) = cx.keys.get(from_key).map(|entry| entry.copied(to_key)) else {
+    let Some(mut copied) = cx.keys.get(from_key).map(|entry| entry.copied(to_key)) else {
         cx.reply.integer(0);
         return Ok(());
     };
+    copied.set_access(cx.keys.rules.access.created());
     if cx.keys.exists_in(to, to_key) {
         if !replaces {
             cx.reply.integer(0);
@@ -147,6 +149,7 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     }
     cx.keys.insert_entry(to, copied);
     cx.keys.effects.dirty += 1;
+    cx.keys.event_in(to, Classes::NEW, "new", to_key);
     arrived(cx, to, to_key, "copy_to");
     cx.reply.integer(1);
     Ok(())
@@ -155,7 +158,6 @@ fn copy(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 /// Tells of a key that a command has put into database `db`.
 fn arrived(cx: &mut Cx<'_>, db: usize, key: &[u8], event: &str) {
     let current = std::mem::replace(&mut cx.keys.db, db);
-    cx.keys.event(Classes::NEW, "new", key);
     cx.keys.signal(key);
     cx.keys.event(Classes::GENERIC, event, key);
     cx.keys.db = current;

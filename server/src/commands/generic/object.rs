@@ -1,6 +1,7 @@
 //! OBJECT: how a value is kept.
 
 use crate::commands::prelude::*;
+use crate::exec::Keys;
 use keyspace::access::{LfuKnobs, lfu_counter, lru_idle_ms};
 
 /// Integers below this are shared objects in stock, whose reference count is the greatest there is.
@@ -11,9 +12,18 @@ pub fn object(_: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     Err(ReplyError::SYNTAX)
 }
 
+/// A key that is not there is a miss, but no event.
+fn look<'k>(keys: &'k mut Keys<'_>, key: &[u8]) -> Option<&'k Entry> {
+    let notify = keys.rules.notify;
+    keys.rules.notify.remove(Classes::KEY_MISS);
+    let found = keys.look(key).is_some();
+    keys.rules.notify = notify;
+    if found { keys.held(key) } else { None }
+}
+
 fn object_encoding(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (keys, reply) = (&mut cx.keys, &mut cx.reply);
-    match keys.look(args.key()?) {
+    match look(keys, args.key()?) {
         None => reply.null(),
         Some(entry) => match (entry.string_encoding(), entry.value()) {
             (Some(encoding), _) => reply.text(encoding.name()),
@@ -25,7 +35,7 @@ fn object_encoding(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn object_freq(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let Some(access) = cx.keys.look(args.key()?).map(Entry::access) else {
+    let Some(access) = look(&mut cx.keys, args.key()?).map(Entry::access) else {
         cx.reply.null();
         return Ok(());
     };
@@ -42,7 +52,7 @@ fn object_freq(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn object_idletime(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let Some(access) = cx.keys.look(args.key()?).map(Entry::access) else {
+    let Some(access) = look(&mut cx.keys, args.key()?).map(Entry::access) else {
         cx.reply.null();
         return Ok(());
     };
@@ -57,7 +67,7 @@ fn object_idletime(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn object_refcount(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let value = cx.keys.look(args.key()?).map(Entry::value);
+    let value = look(&mut cx.keys, args.key()?).map(Entry::value);
     // Stock shares none where each key needs access bits of its own.
     let shares = cx.settings.maxmemory_bytes == 0 || !cx.settings.maxmemory_policy.goes_by_access();
     match value {

@@ -18,7 +18,7 @@ impl<'a> Target<'a> {
     }
 
     fn check(&self, cx: &mut Cx<'_>) -> Done {
-        let stream = cx.keys.typed_mut::<StreamValue>(self.key)?;
+        let stream = cx.keys.typed::<StreamValue>(self.key)?;
         let found = stream.is_some_and(|stream| stream.group(self.group).is_some());
         if found { Ok(()) } else { Err(no_key_or_group(self.key, self.group)) }
     }

@@ -144,8 +144,8 @@ pub(super) fn see_consumer(cx: &mut Cx<'_>, key: &[u8], group: &[u8], consumer: 
 
 pub(super) fn xack(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let (key, name) = (args.key()?, args.bytes()?);
-    let stream = cx.keys.typed_mut::<StreamValue>(key)?;
-    let acknowledged = match stream.and_then(|stream| stream.group_mut(name)) {
+    let is_there = cx.keys.typed::<StreamValue>(key)?.is_some_and(|stream| stream.group(name).is_some());
+    let acknowledged = match is_there.then(|| group_mut(cx, key, name)).transpose()? {
         Some(group) => ids(args)?.into_iter().filter(|&id| group.acknowledge(id)).count(),
         None => 0,
     };
