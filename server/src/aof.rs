@@ -45,7 +45,7 @@ pub struct Aof {
     scheduled: AtomicBool,
     /// It has increments only, until the rewrite under way gives it its first base.
     pub waits_for_base: AtomicBool,
-    pub last_rewrite_ok: AtomicBool,
+    pub last_rewrite_failed: AtomicBool,
     pub rewrites: AtomicU64,
     /// Bytes of base and increments after the last rewrite, and now.
     pub base_bytes: AtomicU64,
@@ -499,7 +499,7 @@ pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
         server.aof.running.store(number, Ordering::Release);
         let result = rewrite(server);
         server.aof.running.store(0, Ordering::Release);
-        server.aof.last_rewrite_ok.store(result.is_ok(), Ordering::Relaxed);
+        server.aof.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
         match result {
             Ok(()) => {
                 server.aof.rewrites.fetch_add(1, Ordering::Relaxed);

@@ -29,6 +29,11 @@ impl Slowlog {
         if cx.settings.slowlog_max_len == 0 {
             return;
         }
+        // What a script calls comes from nobody.
+        let (peer, name) = match cx.in_script {
+            true => (String::new(), String::new()),
+            false => (cx.session.peer.clone(), cx.session.name.clone()),
+        };
         let mut entries = self.entries.lock();
         let id = entries.0;
         entries.0 += 1;
@@ -37,8 +42,8 @@ impl Slowlog {
             unix_seconds: cx.now_ms / 1000,
             micros,
             args: trimmed(argv, &crate::secrets::of(cx.command, argv)),
-            peer: cx.session.peer.clone(),
-            name: cx.session.name.clone(),
+            peer,
+            name,
         });
         entries.1.truncate(cx.settings.slowlog_max_len);
     }

@@ -96,7 +96,7 @@ pub struct ThreadStats {
     pub expired: Counter,
     pub reads: Counter,
     pub writes: Counter,
-    /// Changes made to the dataset.
+    /// Changes made to the dataset. Saving goes by them, so CONFIG RESETSTAT leaves them alone.
     pub changes: Counter,
     pub output_limit_disconnections: Counter,
     pub query_limit_disconnections: Counter,
@@ -138,7 +138,6 @@ impl ThreadStats {
             &self.expired,
             &self.reads,
             &self.writes,
-            &self.changes,
             &self.output_limit_disconnections,
             &self.query_limit_disconnections,
             &self.command_nanos,

@@ -574,7 +574,6 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     if slower_than >= 0
         && nanos / 1000 >= slower_than as u64
         && !command.has(Flags::SKIP_SLOWLOG)
-        && !cx.in_script
     {
         cx.server.slowlog.record(cx, argv, nanos / 1000);
     }

@@ -37,7 +37,7 @@ pub fn persistence(text: &mut Text, cx: &Cx<'_>) {
     let (took_s, copied_bytes) = progress.last(true);
     text.field("aof_last_rewrite_time_sec", took_s);
     text.field("aof_current_rewrite_time_sec", if aof.is_rewriting() { snapshot.seconds } else { -1 });
-    text.ok_or_err("aof_last_bgrewrite_status", aof.last_rewrite_ok.load(Relaxed));
+    text.ok_or_err("aof_last_bgrewrite_status", !aof.last_rewrite_failed.load(Relaxed));
     text.field("aof_rewrites", aof.rewrites.load(Relaxed));
     text.field("aof_rewrites_consecutive_failures", 0);
     text.ok_or_err("aof_last_write_status", persistence.aof_write_ok.load(Relaxed));
