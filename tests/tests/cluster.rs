@@ -1,6 +1,6 @@
 //! A cluster of six nodes of ours: forming, redirects, coverage, resharding, failovers.
 
-use balas_tests::cluster::{Cluster, Kind, Node, SOON, redis_cli, wait_until};
+use balas_tests::cluster::{Cluster, Kind, Node, SOON, redis_cli, text, wait_until};
 use balas_tests::cluster_data::{cluster_dataset, dataset, fill};
 use balas_tests::cluster_load::{Acknowledged, Load, Router, missing};
 use balas_tests::resp::Value;
@@ -285,6 +285,43 @@ fn nobody_waits_for_a_slot_that_has_gone() {
     cluster.nodes[3].ok(&["CLUSTER", "FAILOVER"]);
     let reply = format!("{:?}", stays.receive().expect("an answer"));
     assert!(reply.starts_with("-UNBLOCKED ") || reply.starts_with("-MOVED "), "{reply}");
+}
+
+/// A script holds locks of slots while it is told whether the next key is here.
+#[test]
+fn scripts_are_told_which_keys_of_a_moving_slot_are_here() {
+    const NOT_HERE: &str = "-ERR Script attempted to access a non local key in a cluster node";
+    let cluster = Cluster::of_six(&[]);
+    let (from, to) = (&cluster.nodes[0], &cluster.nodes[1]);
+    let key = key_of(&cluster, 0, "moving");
+    let (absent, slot) = (format!("absent:{key}"), slot_of(&key).to_string());
+    let elsewhere = |other: &String| cluster.owner_of(other) == 0 && slot_of(other) != slot_of(&key);
+    let other = (0..).map(|n| format!("other:{n}")).find(elsewhere).expect("some key is there");
+    from.ok(&["SET", &key, "here"]);
+    to.ok(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from.id()]);
+    from.ok(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to.id()]);
+    let twice = "redis.call('get',ARGV[1]) redis.call('get',ARGV[2]) return redis.call('get',ARGV[2])";
+    for keys in [&["0"][..], &["1", &other], &["1", &key]] {
+        for order in [[&other, &key], [&key, &key]] {
+            let argv = [&["EVAL", twice], keys, &order.map(String::as_str)].concat();
+            assert_eq!(from.ask(&argv), "here", "{argv:?}");
+        }
+    }
+    for script in ["return redis.call('get',ARGV[1])", "return redis.call('set',ARGV[1],'astray')"] {
+        for keys in [&["0"][..], &["1", &other], &["1", &key]] {
+            let said = from.ask(&[&["EVAL", script], keys, &[absent.as_str()]].concat());
+            assert!(said.starts_with(NOT_HERE), "{said}");
+        }
+    }
+    assert_eq!(from.call(&["CLUSTER", "COUNTKEYSINSLOT", &slot]).as_i64(), Some(1));
+    let mut client = to.client();
+    client.call(&["ASKING"]).expect("answered");
+    let set = client.call(&["EVAL", "return redis.call('set',KEYS[1],'there')", "1", &absent]);
+    assert_eq!(text(&set.expect("answered")), "OK");
+    // A shard channel is as local as a key.
+    let channel = key_of(&cluster, 1, "channel");
+    let said = from.ask(&["EVAL", "return redis.call('spublish',ARGV[1],'x')", "0", &channel]);
+    assert!(said.starts_with(NOT_HERE), "{said}");
 }
 
 #[test]

@@ -52,7 +52,7 @@ const CASES: &[(&str, &str)] = &[
     ),
     (
         "CLIENT CACHING",
-        "CLIENT TRACKING on OPTIN\r\nCLIENT CACHING yes\r\nCLIENT TRACKINGINFO\r\nGET k\r\nCLIENT TRACKINGINFO\r\n",
+        "CLIENT TRACKING on OPTIN\r\nCLIENT CACHING yes\r\nCLIENT GETNAME\r\nCLIENT TRACKINGINFO\r\nGET k\r\nCLIENT TRACKINGINFO\r\n",
     ),
     (
         "HELLO that fails",

@@ -571,10 +571,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
     let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
     let event = if command.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
     cx.server.latency.note(cx.settings.latency_monitor_threshold_ms, event, nanos / 1000);
-    if slower_than >= 0
-        && nanos / 1000 >= slower_than as u64
-        && !command.has(Flags::SKIP_SLOWLOG)
-    {
+    if slower_than >= 0 && nanos / 1000 >= slower_than as u64 && !command.has(Flags::SKIP_SLOWLOG) {
         cx.server.slowlog.record(cx, argv, nanos / 1000);
     }
 }
