@@ -25,7 +25,7 @@ pub fn run(server: &Arc<Server>) {
         if server.switches.cron_paused.load(Ordering::Relaxed) {
             continue;
         }
-        let (began, now_ms) = (clock::monotonic(), clock::now_ms());
+        let (began, now_ms, log_end) = (clock::monotonic(), clock::now_ms(), server.log.end());
         server.stats.sample(now_ms);
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
         server.replication.failover.cron(server, now_ms);
@@ -60,6 +60,10 @@ pub fn run(server: &Arc<Server>) {
             stats.expired.add(crate::own_expiry::expire(server, &mut own_expiry, now_ms));
         } else if own_expiry.take().is_some() || server.own_expiries.len() > 0 {
             server.own_expiries.forget();
+        }
+        if server.log.end() != log_end && server.replication.has_replicas() {
+            // Who serves no client meanwhile does not look by itself whether there is more for replicas.
+            server.post_all(|| Mail::LogMoved);
         }
         let took = began.elapsed();
         stats.cron_nanos.add(took.as_nanos() as u64);

@@ -264,3 +264,20 @@ fn a_script_sees_microseconds_that_stand_still() {
     }
     assert!(micros.iter().any(|micros| micros % 1000 != 0), "{micros:?}");
 }
+
+/// Fields of MEMORY STATS that are numbers of bytes come as integers, ratios as doubles.
+#[test]
+fn figures_of_memory_have_stocks_types() {
+    let [stock, balas] = both().map(|server| {
+        let mut client = server.client();
+        say(&mut client, "HELLO 3");
+        let stats = say(&mut client, "MEMORY STATS");
+        let fields = stats.items().chunks_exact(2);
+        let typed = fields.filter_map(|field| match &field[1] {
+            Value::Line(kind, _) => Some((format!("{:?}", field[0]), char::from(*kind))),
+            _ => None,
+        });
+        typed.collect::<Vec<_>>()
+    });
+    assert_eq!(balas, stock);
+}

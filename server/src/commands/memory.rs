@@ -4,6 +4,7 @@ use super::help::{container, help};
 use super::prelude::*;
 use crate::info::{Usage, functions_bytes};
 use keyspace::types::number::double_text;
+use protocol::Reply;
 use std::sync::atomic::Ordering::Relaxed;
 
 fn memory_usage(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
@@ -20,6 +21,16 @@ fn memory_usage(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     Ok(())
 }
 
+fn integer(reply: &mut Reply<'_>, name: &str, n: i64) {
+    reply.text(name);
+    reply.integer(n);
+}
+
+fn number(reply: &mut Reply<'_>, name: &str, n: f64) {
+    reply.text(name);
+    reply.double_text(&double_text(n));
+}
+
 fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let usage = Usage::now(cx);
     let dbs: Vec<_> = cx.server.keyspace.dbs().iter().filter(|db| !db.is_empty()).collect();
@@ -28,20 +39,16 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     let (scripts, functions) = (cx.server.scripts.cache.bytes(), functions_bytes(&cx.server.scripts));
     let reply = &mut cx.reply;
     reply.map(27 + dbs.len());
-    let mut integer = |name: &str, n: i64| {
-        reply.text(name);
-        reply.integer(n);
-    };
-    integer("peak.allocated", usage.peak as i64);
-    integer("total.allocated", usage.used as i64);
-    integer("startup.allocated", usage.startup as i64);
-    integer("replication.backlog", (usage.log - usage.log_for_readers) as i64);
-    integer("clients.slaves", replicas as i64);
-    integer("clients.normal", usage.clients as i64);
-    integer("cluster.links", usage.links as i64);
-    integer("aof.buffer", 0);
-    integer("lua.caches", scripts as i64);
-    integer("functions.caches", functions as i64);
+    integer(reply, "peak.allocated", usage.peak as i64);
+    integer(reply, "total.allocated", usage.used as i64);
+    integer(reply, "startup.allocated", usage.startup as i64);
+    integer(reply, "replication.backlog", (usage.log - usage.log_for_readers) as i64);
+    integer(reply, "clients.slaves", replicas as i64);
+    integer(reply, "clients.normal", usage.clients as i64);
+    integer(reply, "cluster.links", usage.links as i64);
+    integer(reply, "aof.buffer", 0);
+    integer(reply, "lua.caches", scripts as i64);
+    integer(reply, "functions.caches", functions as i64);
     for db in dbs {
         reply.text(&format!("db.{}", db.index()));
         reply.map(3);
@@ -50,31 +57,27 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
             reply.integer(0);
         }
     }
-    let mut integer = |name: &str, n: i64| {
-        reply.text(name);
-        reply.integer(n);
-    };
-    integer("overhead.total", usage.overhead as i64);
-    integer("keys.count", keys as i64);
-    integer("keys.bytes-per-key", ((usage.used - usage.startup) / keys.max(1)) as i64 * i64::from(keys > 0));
-    integer("dataset.bytes", usage.dataset() as i64);
-    let mut number = |name: &str, n: f64| {
-        reply.text(name);
-        reply.double_text(&double_text(n));
-    };
-    number("dataset.percentage", usage.dataset_percent());
-    number("peak.percentage", usage.peak_percent());
-    number("allocator.allocated", usage.used as f64);
-    number("allocator.active", usage.resident as f64);
-    number("allocator.resident", usage.resident as f64);
-    number("allocator-fragmentation.ratio", usage.fragmentation_ratio());
-    number("allocator-fragmentation.bytes", usage.fragmentation_bytes() as f64);
-    number("allocator-rss.ratio", 1.0);
-    number("allocator-rss.bytes", 0.0);
-    number("rss-overhead.ratio", 1.0);
-    number("rss-overhead.bytes", 0.0);
-    number("fragmentation", usage.fragmentation_ratio());
-    number("fragmentation.bytes", usage.fragmentation_bytes() as f64);
+    integer(reply, "overhead.total", usage.overhead as i64);
+    integer(reply, "keys.count", keys as i64);
+    integer(
+        reply,
+        "keys.bytes-per-key",
+        ((usage.used - usage.startup) / keys.max(1)) as i64 * i64::from(keys > 0),
+    );
+    integer(reply, "dataset.bytes", usage.dataset() as i64);
+    number(reply, "dataset.percentage", usage.dataset_percent());
+    number(reply, "peak.percentage", usage.peak_percent());
+    integer(reply, "allocator.allocated", usage.used as i64);
+    integer(reply, "allocator.active", usage.resident as i64);
+    integer(reply, "allocator.resident", usage.resident as i64);
+    number(reply, "allocator-fragmentation.ratio", usage.fragmentation_ratio());
+    integer(reply, "allocator-fragmentation.bytes", usage.fragmentation_bytes() as i64);
+    number(reply, "allocator-rss.ratio", 1.0);
+    integer(reply, "allocator-rss.bytes", 0);
+    number(reply, "rss-overhead.ratio", 1.0);
+    integer(reply, "rss-overhead.bytes", 0);
+    number(reply, "fragmentation", usage.fragmentation_ratio());
+    integer(reply, "fragmentation.bytes", usage.fragmentation_bytes() as i64);
     Ok(())
 }
 
