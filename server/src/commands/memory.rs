@@ -71,13 +71,13 @@ fn memory_stats(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     integer(reply, "allocator.active", usage.resident as i64);
     integer(reply, "allocator.resident", usage.resident as i64);
     number(reply, "allocator-fragmentation.ratio", usage.fragmentation_ratio());
-    integer(reply, "allocator-fragmentation.bytes", usage.fragmentation_bytes() as i64);
+    integer(reply, "allocator-fragmentation.bytes", usage.fragmentation_bytes());
     number(reply, "allocator-rss.ratio", 1.0);
     integer(reply, "allocator-rss.bytes", 0);
     number(reply, "rss-overhead.ratio", 1.0);
     integer(reply, "rss-overhead.bytes", 0);
     number(reply, "fragmentation", usage.fragmentation_ratio());
-    integer(reply, "fragmentation.bytes", usage.fragmentation_bytes() as i64);
+    integer(reply, "fragmentation.bytes", usage.fragmentation_bytes());
     Ok(())
 }
 
