@@ -2,10 +2,13 @@
 
 use super::{Cluster, Routing};
 use crate::clock;
+use crate::exec::cx::AtRest;
 use crate::server::Server;
 use cluster_bus::{Action, Event};
 use protocol::Slot;
 use protocol::reply::write_command;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +19,8 @@ pub enum Apply {
     Promote,
     Flush,
     Pause { until_ms: i64 },
+    /// The machine is told that writes are paused, and at which offset.
+    TellPaused,
     Resume,
     DeleteSlots(Vec<Slot>),
 }
@@ -33,21 +38,85 @@ impl Apply {
             _ => return None,
         })
     }
+
+    /// Takes its time, and need not keep clients waiting.
+    fn is_in_background(&self) -> bool {
+        matches!(self, Apply::DeleteSlots(_))
+    }
+}
+
+/// What has been decided and not been carried out, in order.
+///
+/// **Invariant:** decisions are taken only by who keeps the world from being stopped by others, so none is carried out
+/// beside or before an earlier one: by the applier, or by a CLUSTER command, which must not answer before its role and
+/// slots are what it says.
+#[derive(Default)]
+pub struct Decisions {
+    queue: Mutex<VecDeque<Apply>>,
+    arrived: Condvar,
+}
+
+impl Decisions {
+    pub fn add(&self, decision: Apply) {
+        self.queue.lock().push_back(decision);
+        self.arrived.notify_one();
+    }
+
+    /// Waits for a decision. True if the next one is to be carried out beside the clients' commands.
+    fn wait(&self) -> bool {
+        let mut queue = self.queue.lock();
+        loop {
+            match queue.front() {
+                Some(decision) => return decision.is_in_background(),
+                None => self.arrived.wait(&mut queue),
+            }
+        }
+    }
+
+    fn take_if(&self, wanted: impl FnOnce(&Apply) -> bool) -> Option<Apply> {
+        let mut queue = self.queue.lock();
+        if queue.front().is_some_and(wanted) { queue.pop_front() } else { None }
+    }
 }
 
 /// Carries decisions out until the process ends.
 pub fn run(server: &Arc<Server>) {
     let Some(cluster) = &server.cluster else { return };
-    let Some(decisions) = cluster.applier_end.lock().take() else { return };
-    while let Ok(decision) = decisions.recv() {
-        carry_out(server, cluster, decision);
+    loop {
+        if cluster.decisions.wait() {
+            let _background = server.gate.enter_background();
+            while let Some(Apply::DeleteSlots(slots)) = cluster.decisions.take_if(Apply::is_in_background) {
+                slots.into_iter().for_each(|slot| delete_slot(server, slot));
+            }
+        } else {
+            let mut world = server.gate.stop_world();
+            while let Some(decision) = cluster.decisions.take_if(|next| !next.is_in_background()) {
+                carry_out(server, cluster, &mut world, decision);
+            }
+        }
     }
 }
 
-fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
+/// Carries out what has been decided so far, for a command that runs with the world at rest.
+///
+/// But what if the command is one of a transaction that has written? Those writes are not in the log yet, so the offset
+/// at which writes are paused is left for the applier to tell.
+pub fn settle(server: &Arc<Server>, cluster: &Cluster, world: &mut dyn AtRest) {
+    let mut is_untold = false;
+    while let Some(decision) = cluster.decisions.take_if(|_| true) {
+        match decision {
+            Apply::TellPaused => is_untold = true,
+            decision => carry_out(server, cluster, world, decision),
+        }
+    }
+    if is_untold {
+        cluster.decisions.add(Apply::TellPaused);
+    }
+}
+
+fn carry_out(server: &Arc<Server>, cluster: &Cluster, world: &mut dyn AtRest, decision: Apply) {
     match decision {
         Apply::Routing => {
-            let mut world = server.gate.stop_world();
             let before = cluster.routing();
             cluster.refresh_routing();
             let routing = cluster.routing();
@@ -56,28 +125,29 @@ fn carry_out(server: &Arc<Server>, cluster: &Cluster, decision: Apply) {
                 let owner = |routing: &Routing| routing.owner(slot).map(|node| node.id);
                 routing.is_in_my_shard(slot) && owner(&before) == owner(&routing)
             });
-            crate::blocking::redirect(server, &mut world);
+            crate::blocking::redirect(server, world);
         }
-        Apply::Follow { host, port } => server.replication.follow(server, &host, port),
-        Apply::Promote => server.replication.promote(server),
+        Apply::Follow { host, port } => server.replication.follow_at_rest(server, world, &host, port),
+        Apply::Promote => server.replication.promote_at_rest(server),
         Apply::Flush => {
-            let _world = server.gate.stop_world();
             crate::snapshot::flush(server);
             crate::tracking::all_gone(server);
         }
         Apply::Pause { until_ms } => {
-            let repl_offset = {
-                let _world = server.gate.stop_world();
-                server.writes_paused_until_ms.store(until_ms, Ordering::Relaxed);
-                server.log.end()
-            };
-            cluster.event(Event::WritesPaused { repl_offset });
+            server.writes_paused_until_ms.store(until_ms, Ordering::Relaxed);
+            cluster.decisions.add(Apply::TellPaused);
         }
+        Apply::TellPaused => tell_paused(server, cluster),
         Apply::Resume => server.writes_paused_until_ms.store(0, Ordering::Relaxed),
-        Apply::DeleteSlots(slots) => {
-            let _background = server.gate.enter_background();
-            slots.into_iter().for_each(|slot| delete_slot(server, slot));
-        }
+        Apply::DeleteSlots(slots) => slots.into_iter().for_each(|slot| delete_slot(server, slot)),
+    }
+}
+
+/// The world is at rest, and no command is half done.
+fn tell_paused(server: &Server, cluster: &Cluster) {
+    // But what if they have been resumed since? Then what the machine waits for, if anything, is a later pause.
+    if server.writes_paused_until_ms.load(Ordering::Relaxed) != 0 {
+        cluster.event(Event::WritesPaused { repl_offset: server.log.end() });
     }
 }
 

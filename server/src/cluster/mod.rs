@@ -4,7 +4,8 @@
 //!  bus thread (tokio)            applier thread                IO threads
 //!  sockets, ticks ──▶ Machine ──▶ role, routing, slots ──▶ batches see a new table
 //!        ▲              │ lock       behind the gate
-//!        └── Connect, Send, Close ◀── CLUSTER commands step the machine too
+//!        └── Connect, Send, Close ◀── CLUSTER commands step the machine too, and carry out what it
+//!                                     decides before they answer
 //! ```
 //!
 //! **Invariant:** the bus thread never waits for the gate. A slow command delays what the machine decided
@@ -15,14 +16,14 @@ mod bus;
 mod outgoing;
 pub mod route;
 
-pub use apply::run as run_applier;
+pub use apply::{run as run_applier, settle};
 pub use bus::run as run_bus;
 pub use cluster_bus::RoutingTable as Routing;
 
 use crate::clock;
 use crate::config::Settings;
 use crate::log;
-use apply::Apply;
+use apply::{Apply, Decisions};
 use arc_swap::ArcSwap;
 use cluster_bus::{
     Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence,
@@ -32,7 +33,6 @@ use parking_lot::Mutex;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc;
 use tokio::sync::mpsc as tokio_mpsc;
 
 /// How far the bus port is from the clients' port, unless `cluster-port` says otherwise.
@@ -45,9 +45,8 @@ pub struct Cluster {
     to_bus: tokio_mpsc::UnboundedSender<Action>,
     bus_end: Mutex<Option<tokio_mpsc::UnboundedReceiver<Action>>>,
     pub outgoing: Outgoing,
-    /// What concerns the data, for the applier.
-    to_applier: mpsc::Sender<Apply>,
-    applier_end: Mutex<Option<mpsc::Receiver<Apply>>>,
+    /// What concerns the data.
+    decisions: Decisions,
     conf_path: PathBuf,
 }
 
@@ -83,15 +82,13 @@ impl Cluster {
             Err(error) => return Err(error),
         };
         let (to_bus, bus_end) = tokio_mpsc::unbounded_channel();
-        let (to_applier, applier_end) = mpsc::channel();
         let cluster = Cluster {
             routing: ArcSwap::from_pointee(machine.routing()),
             core: Mutex::new(Core { machine, rng }),
             to_bus,
             bus_end: Mutex::new(Some(bus_end)),
             outgoing: Outgoing::default(),
-            to_applier,
-            applier_end: Mutex::new(Some(applier_end)),
+            decisions: Decisions::default(),
             conf_path,
         };
         {
@@ -185,7 +182,7 @@ impl Cluster {
                 }
                 other => {
                     if let Some(apply) = Apply::of(other) {
-                        let _ = self.to_applier.send(apply);
+                        self.decisions.add(apply);
                     }
                 }
             }

@@ -31,7 +31,7 @@ fn check_seeing(routing: &Routing, c: &Checked<'_>, is_there: Option<IsThere<'_>
     let slot = match c.target {
         Target::None if !c.command.has(Flags::RUNS_QUEUE) => return Ok(()),
         Target::One(slot) => Some(slot),
-        _ => one_slot(c)?,
+        _ => one_slot(routing, c)?,
     };
     let Some(slot) = slot else { return Ok(()) };
     if routing.state_ok && routing.is_settled() && routing.is_mine(slot) {
@@ -40,13 +40,13 @@ fn check_seeing(routing: &Routing, c: &Checked<'_>, is_there: Option<IsThere<'_>
     decide(routing, c, slot, is_there)
 }
 
-/// The one slot of all keys of the command, or of the transaction it is about to run.
-fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
+/// The one slot of all keys of the command, or of the transaction it is about to run. That nobody serves the first
+/// key's slot is told before the others are looked at.
+fn one_slot(routing: &Routing, c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
     let mut slot = None;
     let mut crossed = false;
     let mut meet = |this: Slot| {
-        crossed |= slot.is_some_and(|other| other != this);
-        slot = Some(this);
+        crossed |= *slot.get_or_insert(this) != this;
     };
     each_command(c, |command, argv, target| match target {
         Target::One(slot) => meet(slot),
@@ -55,7 +55,11 @@ fn one_slot(c: &Checked<'_>) -> Result<Option<Slot>, ReplyError> {
             let _ = command.spec.each_routed(argv, |pos| meet(Slot::of(argv.get(pos))));
         }
     });
-    if crossed { Err(ReplyError::CROSS_SLOT) } else { Ok(slot) }
+    match slot {
+        Some(slot) if routing.owner_index(slot).is_none() => Err(ReplyError::CLUSTER_DOWN_UNBOUND),
+        _ if crossed => Err(ReplyError::CROSS_SLOT),
+        slot => Ok(slot),
+    }
 }
 
 /// The command, or those of the transaction it is about to run.
@@ -68,6 +72,7 @@ fn each_command(c: &Checked<'_>, mut f: impl FnMut(&Command, Argv<'_>, Target)) 
     }
 }
 
+/// The order of the questions is stock's, since two of them may have a different answer each.
 #[cold]
 fn decide(
     routing: &Routing,
@@ -75,46 +80,54 @@ fn decide(
     slot: Slot,
     is_there: Option<IsThere<'_>>,
 ) -> Result<(), ReplyError> {
-    let settings = &c.batch.settings;
-    let reads_only = !c.does(Flags::WRITE);
-    let is_shard_channel = c.command.has(Flags::PUBSUB);
-    let serves_channels = is_shard_channel && settings.cluster_allow_pubsubshard_when_down;
-    if !(routing.state_ok || serves_channels) {
-        if !settings.cluster_allow_reads_when_down {
-            return Err(ReplyError::CLUSTER_DOWN);
-        }
-        if !reads_only {
-            return Err(ReplyError::CLUSTER_DOWN_READ_ONLY);
-        }
-    }
     let Some(owner) = routing.owner(slot) else { return Err(ReplyError::CLUSTER_DOWN_UNBOUND) };
+    if !routing.state_ok {
+        served_when_down(c)?;
+    }
     let mine = routing.is_mine(slot);
-    if mine && routing.migrating_to(slot).is_none() {
+    let migrating_to = routing.migrating_to(slot).filter(|_| mine);
+    let is_importing = migrating_to.is_none() && routing.importing_from(slot).is_some();
+    if c.command.has(Flags::MOVES_KEYS) && (migrating_to.is_some() || is_importing) {
         return Ok(());
     }
-    let asking = c.asking || c.command.has(Flags::ASKING);
-    let served = mine || asking && routing.importing_from(slot).is_some();
-    if served && is_shard_channel {
-        // A shard channel moves with its slot, and not before.
-        return Ok(());
-    }
-    if served {
-        let Count { present, absent, are_several } = count_keys(c, slot, is_there)?;
-        let target = routing.migrating_to(slot);
-        return match target {
+    if let Some(target) = migrating_to {
+        return match count_keys(c, slot, is_there)? {
             // All keys are here still, or none is named.
-            Some(_) if absent == 0 => Ok(()),
-            Some(_) if present > 0 => Err(ReplyError::TRY_AGAIN),
-            Some(target) => Err(redirect(c, target, |host, port| ReplyError::ask(slot, host, port))),
-            None if absent > 0 && are_several => Err(ReplyError::TRY_AGAIN),
-            None => Ok(()),
+            Count { absent: 0, .. } => Ok(()),
+            Count { present: 0, .. } => {
+                Err(redirect(c, target, |host, port| ReplyError::ask(slot, host, port)))
+            }
+            _ => Err(ReplyError::TRY_AGAIN),
         };
     }
-    let reads_here = c.session.is(SessionFlags::READONLY) && reads_only;
-    if (reads_here || is_shard_channel) && routing.is_in_my_shard(slot) {
+    if is_importing && (c.asking || c.command.has(Flags::ASKING)) {
+        let count = count_keys(c, slot, is_there)?;
+        return if count.absent > 0 && count.are_several { Err(ReplyError::TRY_AGAIN) } else { Ok(()) };
+    }
+    let reads_here =
+        (c.session.is(SessionFlags::READONLY) || names_shard_channels(c)) && !c.does(Flags::WRITE);
+    if mine || reads_here && routing.is_in_my_shard(slot) {
         return Ok(());
     }
     Err(redirect(c, owner, |host, port| ReplyError::moved(slot, host, port)))
+}
+
+fn names_shard_channels(c: &Checked<'_>) -> bool {
+    c.command.has(Flags::PUBSUB)
+}
+
+/// What is served although the cluster is down, as far as its settings allow.
+fn served_when_down(c: &Checked<'_>) -> Result<(), ReplyError> {
+    let settings = &c.batch.settings;
+    let (is_allowed, reads_only) = match names_shard_channels(c) {
+        true => (settings.cluster_allow_pubsubshard_when_down, true),
+        false => (settings.cluster_allow_reads_when_down, !c.does(Flags::WRITE)),
+    };
+    match () {
+        () if !is_allowed => Err(ReplyError::CLUSTER_DOWN),
+        () if !reads_only => Err(ReplyError::CLUSTER_DOWN_READ_ONLY),
+        () => Ok(()),
+    }
 }
 
 /// How many of a command's keys are in this node's dataset, and how many are not; and whether there is more than one,
@@ -126,7 +139,11 @@ struct Count {
     are_several: bool,
 }
 
+/// A shard channel moves with its slot, and not before: it is nowhere absent.
 fn count_keys(c: &Checked<'_>, slot: Slot, is_there: Option<IsThere<'_>>) -> Result<Count, ReplyError> {
+    if names_shard_channels(c) {
+        return Ok(Count::default());
+    }
     if let Some(is_there) = is_there {
         return Ok(count(c, is_there));
     }

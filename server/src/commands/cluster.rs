@@ -2,12 +2,48 @@
 
 use super::prelude::*;
 use crate::cluster::Cluster;
-use cluster_bus::{BumpOutcome, CommandError, Epoch, FailoverMode, NodeView};
+use cluster_bus::{BumpOutcome, CommandError, Cx as BusCx, Epoch, FailoverMode, Machine, NodeView};
 use protocol::number::parse_i64;
 use protocol::{Slot, slot_of};
 
 fn here<'a>(cx: &Cx<'a>) -> Result<&'a Cluster, ReplyError> {
     cx.server.cluster.as_ref().ok_or(ReplyError::CLUSTER_DISABLED)
+}
+
+/// This node's part in the cluster, with all that it has decided so far carried out: for commands that look at the data
+/// and change the machine. The world is at rest for them.
+fn settled<'a>(cx: &mut Cx<'a>) -> Result<&'a Cluster, ReplyError> {
+    let cluster = here(cx)?;
+    carry_out(cx, cluster);
+    Ok(cluster)
+}
+
+/// Steps the machine and carries out what it decides: the reply must not be there before the new role is.
+fn step<R>(cx: &mut Cx<'_>, cluster: &Cluster, f: impl FnOnce(&mut Machine, &mut BusCx<'_>) -> R) -> R {
+    let result = cluster.with_at_rest(f);
+    carry_out(cx, cluster);
+    result
+}
+
+fn carry_out(cx: &mut Cx<'_>, cluster: &Cluster) {
+    // But what if a script has no world at rest? Then the applier does it.
+    let Some(world) = &mut cx.world else { return };
+    let server = cx.server;
+    let was_replica = server.replication.is_replica();
+    crate::cluster::settle(server, cluster, &mut **world);
+    match (was_replica, server.replication.is_replica()) {
+        (false, true) => cx.keys.effects.stop_logging(),
+        (true, false) => cx.keys.effects.logged = server.log.is_active(),
+        _ => {}
+    }
+}
+
+/// Refuses more than `most` further arguments, before a look at what they are.
+fn at_most(cx: &Cx<'_>, args: &Args<'_>, most: usize) -> Done {
+    if args.left() <= most {
+        return Ok(());
+    }
+    Err(ReplyError::subcommand_syntax(cx.argv.name(), cx.argv.get(1)))
 }
 
 fn refused(error: CommandError) -> ReplyError {
@@ -32,6 +68,7 @@ fn done(cx: &mut Cx<'_>, result: Result<(), CommandError>) -> Done {
 
 fn meet(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let cluster = here(cx)?;
+    at_most(cx, args, 3)?;
     let (ip, port) = (String::from_utf8_lossy(args.bytes()?).into_owned(), args.bytes()?);
     let port = parse_i64(port).ok_or_else(|| {
         ReplyError::new(format!("ERR Invalid base port specified: {}", String::from_utf8_lossy(port)))
@@ -42,7 +79,6 @@ fn meet(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             ReplyError::new(format!("ERR Invalid bus port specified: {}", String::from_utf8_lossy(text)))
         })?,
     };
-    args.finish()?;
     let result = cluster.with(|machine, bus| machine.meet(bus, &ip, port, bus_port));
     done(cx, result)
 }
@@ -247,37 +283,37 @@ fn all_ranges(cx: &Cx<'_>, args: &mut Args<'_>) -> Result<Vec<Slot>, ReplyError>
 }
 
 fn addslots(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, slots) = (here(cx)?, all_slots(args)?);
-    let result = cluster.with_at_rest(|machine, bus| machine.add_slots(bus, &slots));
+    let (cluster, slots) = (settled(cx)?, all_slots(args)?);
+    let result = step(cx, cluster, |machine, bus| machine.add_slots(bus, &slots));
     done(cx, result)
 }
 
 fn addslotsrange(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, slots) = (here(cx)?, all_ranges(cx, args)?);
-    let result = cluster.with_at_rest(|machine, bus| machine.add_slots(bus, &slots));
+    let (cluster, slots) = (settled(cx)?, all_ranges(cx, args)?);
+    let result = step(cx, cluster, |machine, bus| machine.add_slots(bus, &slots));
     done(cx, result)
 }
 
 fn delslots(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, slots) = (here(cx)?, all_slots(args)?);
-    let result = cluster.with_at_rest(|machine, bus| machine.del_slots(bus, &slots));
+    let (cluster, slots) = (settled(cx)?, all_slots(args)?);
+    let result = step(cx, cluster, |machine, bus| machine.del_slots(bus, &slots));
     done(cx, result)
 }
 
 fn delslotsrange(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, slots) = (here(cx)?, all_ranges(cx, args)?);
-    let result = cluster.with_at_rest(|machine, bus| machine.del_slots(bus, &slots));
+    let (cluster, slots) = (settled(cx)?, all_ranges(cx, args)?);
+    let result = step(cx, cluster, |machine, bus| machine.del_slots(bus, &slots));
     done(cx, result)
 }
 
 fn flushslots(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let (cluster, empty) = (here(cx)?, db_is_empty(cx));
-    let result = cluster.with_at_rest(|machine, bus| machine.flush_slots(bus, empty));
+    let (cluster, empty) = (settled(cx)?, db_is_empty(cx));
+    let result = step(cx, cluster, |machine, bus| machine.flush_slots(bus, empty));
     done(cx, result)
 }
 
 fn setslot(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let cluster = here(cx)?;
+    let cluster = settled(cx)?;
     let slot = slot(args.bytes()?)?;
     let action = args.bytes()?;
     let is = |name: &str| action.eq_ignore_ascii_case(name.as_bytes());
@@ -285,18 +321,18 @@ fn setslot(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         ReplyError::fixed("ERR Invalid CLUSTER SETSLOT action or number of arguments. Try CLUSTER HELP");
     let keys = count(cx, slot);
     let result = if is("stable") && args.is_empty() {
-        cluster.with_at_rest(|machine, bus| machine.set_slot_stable(bus, slot))
+        step(cx, cluster, |machine, bus| machine.set_slot_stable(bus, slot))
     } else {
         let (Some(id), true) = (args.next_opt(), args.is_empty()) else { return Err(INVALID) };
         match () {
             () if is("migrating") => {
-                cluster.with_at_rest(|machine, bus| machine.set_slot_migrating(bus, slot, id))
+                step(cx, cluster, |machine, bus| machine.set_slot_migrating(bus, slot, id))
             }
             () if is("importing") => {
-                cluster.with_at_rest(|machine, bus| machine.set_slot_importing(bus, slot, id))
+                step(cx, cluster, |machine, bus| machine.set_slot_importing(bus, slot, id))
             }
             () if is("node") => {
-                cluster.with_at_rest(|machine, bus| machine.set_slot_node(bus, slot, id, keys))
+                step(cx, cluster, |machine, bus| machine.set_slot_node(bus, slot, id, keys))
             }
             () => return Err(INVALID),
         }
@@ -305,8 +341,8 @@ fn setslot(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn replicate(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, id, empty) = (here(cx)?, args.bytes()?, db_is_empty(cx));
-    let result = cluster.with_at_rest(|machine, bus| machine.replicate(bus, id, empty));
+    let (cluster, id, empty) = (settled(cx)?, args.bytes()?, db_is_empty(cx));
+    let result = step(cx, cluster, |machine, bus| machine.replicate(bus, id, empty));
     done(cx, result)
 }
 
@@ -319,39 +355,40 @@ fn replicas(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn forget(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let (cluster, id) = (here(cx)?, args.bytes()?);
-    let result = cluster.with_at_rest(|machine, bus| machine.forget(bus, id));
+    let (cluster, id) = (settled(cx)?, args.bytes()?);
+    let result = step(cx, cluster, |machine, bus| machine.forget(bus, id));
     done(cx, result)
 }
 
 fn reset(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let cluster = here(cx)?;
+    let cluster = settled(cx)?;
+    at_most(cx, args, 1)?;
     let hard = match () {
         () if args.is_empty() || args.flag("SOFT") => false,
         () if args.flag("HARD") => true,
         () => return Err(ReplyError::SYNTAX),
     };
-    args.finish()?;
     let empty = db_is_empty(cx);
-    let result = cluster.with_at_rest(|machine, bus| machine.reset(bus, hard, empty));
+    let result = step(cx, cluster, |machine, bus| machine.reset(bus, hard, empty));
     done(cx, result)
 }
 
 fn failover(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let cluster = here(cx)?;
+    let cluster = settled(cx)?;
+    at_most(cx, args, 1)?;
     let mode = match () {
         () if args.is_empty() => FailoverMode::Graceful,
         () if args.flag("FORCE") => FailoverMode::Force,
         () if args.flag("TAKEOVER") => FailoverMode::Takeover,
         () => return Err(ReplyError::SYNTAX),
     };
-    args.finish()?;
-    let result = cluster.with_at_rest(|machine, bus| machine.failover(bus, mode));
+    let result = step(cx, cluster, |machine, bus| machine.failover(bus, mode));
     done(cx, result)
 }
 
 fn bumpepoch(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let outcome = here(cx)?.with_at_rest(|machine, bus| machine.bump_epoch(bus));
+    let cluster = settled(cx)?;
+    let outcome = step(cx, cluster, |machine, bus| machine.bump_epoch(bus));
     let (word, epoch) = match outcome {
         BumpOutcome::Bumped(epoch) => ("BUMPED", epoch),
         BumpOutcome::Still(epoch) => ("STILL", epoch),
@@ -361,12 +398,12 @@ fn bumpepoch(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn set_config_epoch(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    let cluster = here(cx)?;
+    let cluster = settled(cx)?;
     let epoch = args.i64()?;
     let Ok(epoch) = u64::try_from(epoch) else {
         return Err(ReplyError::new(format!("ERR Invalid config epoch specified: {epoch}")));
     };
-    let result = cluster.with_at_rest(|machine, bus| machine.set_config_epoch(bus, Epoch(epoch)));
+    let result = step(cx, cluster, |machine, bus| machine.set_config_epoch(bus, Epoch(epoch)));
     done(cx, result)
 }
 

@@ -1,10 +1,12 @@
 //! DUMP, RESTORE and MIGRATE: values on their way to other nodes.
 
 use super::prelude::*;
+use crate::exec::spec::KeyFlags;
 use keyspace::access;
 use keyspace::table::Item;
 use parking_lot::{Mutex, MutexGuard};
 use persistence::rdb::{RestoreError, dump, restore, restore_unverified};
+use protocol::Argv;
 use protocol::number::parse_i64;
 use protocol::reply::write_command;
 use std::collections::HashMap;
@@ -337,10 +339,28 @@ fn transfer(
     Ok(Ok(()))
 }
 
+/// MIGRATE's one key, or those after KEYS, which may be the value of an option as well.
+fn migrated_keys(argv: Argv<'_>, f: &mut dyn FnMut(usize, KeyFlags)) {
+    let flags = KeyFlags::RW | KeyFlags::ACCESS | KeyFlags::DELETE;
+    let mut at = 6;
+    while at < argv.len() {
+        let is = |word: &str| argv.get(at).eq_ignore_ascii_case(word.as_bytes());
+        match () {
+            // A key in both places is refused by the handler.
+            () if is("keys") && !argv.get(3).is_empty() => return,
+            () if is("keys") => return (at + 1..argv.len()).for_each(|pos| f(pos, flags)),
+            () if is("auth") => at += 2,
+            () if is("auth2") => at += 3,
+            () => at += 1,
+        }
+    }
+    f(3, flags);
+}
+
 #[rustfmt::skip]
 pub const COMMANDS: &[CommandSpec] = &[
     CommandSpec::new("dump", 2, flags!(READONLY), dump_command).keys(&[KeySpec::index(1).flags(key!(RO | ACCESS))]).acl(acl!(KEYSPACE)).group(Group::Generic).since("2.6.0"),
     CommandSpec::new("restore", -4, flags!(WRITE | DENYOOM), restore_command).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(KEYSPACE | DANGEROUS)).group(Group::Generic).since("2.6.0"),
     CommandSpec::new("restore-asking", -4, flags!(WRITE | DENYOOM | ASKING), restore_command).keys(&[KeySpec::index(1).flags(key!(OW | UPDATE))]).acl(acl!(KEYSPACE | DANGEROUS)).group(Group::Server).since("3.0.0"),
-    CommandSpec::new("migrate", -6, flags!(WRITE | ANY_SLOT), migrate).keys(&[KeySpec::index(3).flags(key!(RW | ACCESS | DELETE)), KeySpec::keyword("KEYS", -2).range(-1, 1, 0).flags(key!(RW | ACCESS | DELETE | INCOMPLETE))]).acl(acl!(KEYSPACE | DANGEROUS)).group(Group::Generic).since("2.6.0"),
+    CommandSpec::new("migrate", -6, flags!(WRITE | MOVES_KEYS), migrate).keys(&[KeySpec::index(3).flags(key!(RW | ACCESS | DELETE)), KeySpec::keyword("KEYS", -2).range(-1, 1, 0).flags(key!(RW | ACCESS | DELETE | INCOMPLETE))]).finder_of_all(migrated_keys).acl(acl!(KEYSPACE | DANGEROUS)).group(Group::Generic).since("2.6.0"),
 ];

@@ -122,8 +122,8 @@ fn permitted(c: &Checked<'_>) -> Result<(), ReplyError> {
 #[inline]
 fn routed_here(c: &Checked<'_>) -> Result<(), ReplyError> {
     match &c.batch.routing {
-        Some(routing) if !c.command.has(Flags::ANY_SLOT) => crate::cluster::route::check(routing, c),
-        _ => Ok(()),
+        Some(routing) => crate::cluster::route::check(routing, c),
+        None => Ok(()),
     }
 }
 

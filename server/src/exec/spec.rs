@@ -42,8 +42,8 @@ bitflags::bitflags! {
         const WALKS = 1 << 33;
         /// Is run at once inside MULTI instead of being queued.
         const NOT_QUEUED = 1 << 34;
-        /// Names keys that need not be in this node's slots (it moves them between nodes).
-        const ANY_SLOT = 1 << 35;
+        /// Moves keys between nodes: of a slot that is on the move, any may be named at either end.
+        const MOVES_KEYS = 1 << 35;
         /// Names keys of another database too.
         const TWO_DATABASES = 1 << 36;
         /// May look at keys that its options give patterns of: the handler asks for the world at rest then.
@@ -314,6 +314,8 @@ pub struct CommandSpec {
     pub keys: &'static [KeySpec],
     /// Finds the keys that key specs cannot tell.
     pub finder: Option<Finder>,
+    /// Key specs cannot tell any key: they say what the command may look like, and the finder which it has.
+    finds_all: bool,
     pub channels: Option<ChannelSpec>,
     pub acl: Acl,
     pub group: Group,
@@ -330,6 +332,7 @@ impl CommandSpec {
             handler,
             keys: &[],
             finder: None,
+            finds_all: false,
             channels: None,
             acl: Acl::empty(),
             group: Group::Generic,
@@ -346,6 +349,12 @@ impl CommandSpec {
     pub const fn finder(mut self, finder: Finder) -> CommandSpec {
         self.finder = Some(finder);
         self
+    }
+
+    /// As [`CommandSpec::finder`], for all keys: the key specs are only shown.
+    pub const fn finder_of_all(mut self, finder: Finder) -> CommandSpec {
+        self.finds_all = true;
+        self.finder(finder)
     }
 
     pub const fn channels(mut self, channels: ChannelSpec) -> CommandSpec {
@@ -381,7 +390,7 @@ impl CommandSpec {
     #[inline]
     pub fn each_key(&self, argv: Argv<'_>, mut f: impl FnMut(usize, KeyFlags)) -> Result<(), BadKeys> {
         for spec in self.keys {
-            if !spec.flags.contains(KeyFlags::NOT_KEY) {
+            if !spec.flags.contains(KeyFlags::NOT_KEY) && !self.finds_all {
                 spec.each(argv, &mut |pos| f(pos, spec.flags))?;
             }
         }

@@ -390,7 +390,9 @@ impl<'r, 'c> Run<'r, 'c> {
             return Ok(());
         };
         let in_slot = places.iter().all(|(_, slot)| Some(*slot) == self.slot);
-        if in_slot && routing.is_settled() && !command.has(Flags::PUBSUB) {
+        // The script's own keys were looked at before it began, but not for what it does with them.
+        let is_known = routing.is_settled() && (routing.state_ok || !command.has(Flags::WRITE));
+        if in_slot && is_known && !command.has(Flags::PUBSUB) {
             return Ok(());
         }
         if places.iter().any(|(_, slot)| routing.is_moving(*slot)) {
