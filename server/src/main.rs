@@ -55,9 +55,12 @@ fn serve(args: &[String]) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Ok(cli::Asked::Help) => {
-            println!("{}", cli::HELP);
-            return ExitCode::SUCCESS;
+            // As stock: who asks for help has not started a server.
+            eprintln!("{}", cli::HELP);
+            return ExitCode::FAILURE;
         }
+        Ok(cli::Asked::TestMemory { megabytes }) => return process::memory_test::run(megabytes),
+        Ok(cli::Asked::CheckSystem) => return process::system_check::run(),
         Ok(cli::Asked::Serve(start)) => process::serve(*start),
         Err(error) => {
             eprintln!("{error}");

@@ -6,17 +6,19 @@ pub mod crash;
 mod daemon;
 pub mod huge_pages;
 pub mod limits;
+pub mod memory_test;
 pub mod oom;
 mod pidfile;
 pub mod shutdown;
 mod signals;
 pub mod supervised;
+pub mod system_check;
 pub mod title;
 
 pub use shutdown::Shutdown;
 
 use crate::cluster::Cluster;
-use crate::config::{Config, Values, row_of};
+use crate::config::{Config, Values, row_of, strerror};
 use crate::net::{IoThread, Listeners, accept_forever};
 use crate::server::Server;
 use crate::{clock, log, memory};
@@ -43,13 +45,17 @@ pub fn serve(start: Start) -> io::Result<i32> {
     daemon::detach();
     enter_dir(&mut values)?;
     log::set_level(values.text("loglevel"));
-    log::open(&PathBuf::from(values.text("logfile")))?;
+    log::open(&PathBuf::from(values.text("logfile"))).map_err(|error| {
+        io::Error::new(error.kind(), format!("Can't open the log file: {}", strerror(&error)))
+    })?;
+    one_database_in_a_cluster(&mut values);
     crash::report_panics(values.bool("use-exit-on-panic"));
     if values.bool("disable-thp") {
         huge_pages::disable();
     }
     announce(configured);
-    let possible = limits::open_files_at_start(values.int("maxclients") as usize);
+    let possible =
+        limits::open_files_at_start(values.int("maxclients") as usize).map_err(io::Error::other)?;
     set(&mut values, "maxclients", &possible.to_string());
     values.normalise();
     pidfile::write(&values);
@@ -90,6 +96,17 @@ fn set(values: &mut Values, name: &str, text: &str) {
     let row = row_of(name).expect("in the table");
     // The text was made from a value that was valid already.
     let _ = values.set(row, &[text.to_owned()]);
+}
+
+/// A cluster's keys are in database 0, and there is no other.
+fn one_database_in_a_cluster(values: &mut Values) {
+    let databases = values.int("databases");
+    if values.bool("cluster-enabled") && databases > 1 {
+        log::warning(&format!(
+            "WARNING: Changing databases number from {databases} to 1 since we are in cluster mode"
+        ));
+        set(values, "databases", "1");
+    }
 }
 
 /// For so long connections wait for the dataset; then they are taken, and clients told that it is loading. Stock takes

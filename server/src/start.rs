@@ -1,7 +1,9 @@
 //! What is read in before the server serves.
 
+use crate::config::{Settings, strerror};
 use crate::server::Server;
 use crate::{aof, log, snapshot};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,6 +12,7 @@ use std::sync::atomic::Ordering;
 pub fn load(server: &Arc<Server>) -> Result<(), String> {
     let settings = server.settings();
     if settings.appendonly {
+        make_aof_folder(&settings)?;
         aof::open(server)?;
     } else {
         load_dump(server, &settings.dir.join(&settings.dbfilename))?;
@@ -20,6 +23,21 @@ pub fn load(server: &Arc<Server>) -> Result<(), String> {
     let _world = server.gate.stop_world();
     server.loading.store(false, Ordering::Relaxed);
     Ok(())
+}
+
+fn make_aof_folder(settings: &Settings) -> Result<(), String> {
+    let name = &settings.appenddirname;
+    let path = settings.dir.join(name);
+    match std::fs::create_dir(&path) {
+        Err(error) if !path.is_dir() => {
+            let error = match error.kind() {
+                io::ErrorKind::AlreadyExists => io::Error::from_raw_os_error(libc::ENOTDIR),
+                _ => error,
+            };
+            Err(format!("Can't open or create append-only dir {name}: {}", strerror(&error)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The history goes on where the file was saved, so that a replica can ask its master for the rest, and a master

@@ -1,6 +1,6 @@
 //! Users in files: `user` lines of redis.conf, and the file of `aclfile`.
 
-use super::{Acl, Rules, User, has_spaces, merge_selectors};
+use super::{Acl, RuleError, Rules, User, has_spaces, merge_selectors};
 use crate::config::Settings;
 use crate::log;
 use std::path::Path;
@@ -30,6 +30,10 @@ impl Acl {
         let Some((name, rules)) = line.split_first() else { return Ok(()) };
         if has_spaces(name.as_bytes()) {
             return Err("Spaces not allowed in ACL usernames".into());
+        }
+        if let Some((rule, error)) = first_bad(rules, settings.acl_all_channels, |_| true) {
+            log::warning(&format!("Error loading ACL rule '{rule}' for the user named '{name}': {}", error.text()));
+            return Err("Critical error while loading ACLs. Exiting.".into());
         }
         let words: Vec<&[u8]> =
             std::iter::once(b"reset".as_slice()).chain(rules.iter().map(String::as_bytes)).collect();
@@ -80,6 +84,34 @@ impl Acl {
     }
 }
 
+/// Looks at the rules of a `user` line as it is read. Commands that do not exist are found out later: a module may bring
+/// them.
+pub fn check_declaration(rules: &[String]) -> Result<(), String> {
+    let words: Vec<&[u8]> = rules.iter().map(String::as_bytes).collect();
+    if let Err(start) = merge_selectors(&words) {
+        let start = String::from_utf8_lossy(start);
+        return Err(format!("Error in user declaration '{start}': Unmatched parenthesis in selector definition."));
+    }
+    match first_bad(rules, false, |error| error != RuleError::UnknownCommand) {
+        Some((rule, error)) => Err(format!("Error in user declaration '{rule}': {}", error.text())),
+        None => Ok(()),
+    }
+}
+
+/// The first rule that makes no sense in a way that counts.
+fn first_bad(
+    rules: &[String],
+    all_channels: bool,
+    counts: impl Fn(RuleError) -> bool,
+) -> Option<(String, RuleError)> {
+    let words: Vec<&[u8]> = rules.iter().map(String::as_bytes).collect();
+    let mut user = Rules::new(all_channels);
+    merge_selectors(&words).ok()?.iter().find_map(|rule| {
+        let error = user.apply(rule, all_channels).err().filter(|error| counts(*error))?;
+        Some((String::from_utf8_lossy(rule).into_owned(), error))
+    })
+}
+
 /// A user's name and what it may do.
 type Line = (Box<[u8]>, Rules);
 
@@ -103,7 +135,7 @@ fn read_line(line: &[u8], all_channels: bool) -> Result<Option<Line>, String> {
         let rule = rule.trim_ascii();
         rules.apply(rule, all_channels).map_err(|error| match error {
             // The name of a command gives no secret away; other rules may.
-            super::RuleError::UnknownCommand => {
+            RuleError::UnknownCommand => {
                 let rule = String::from_utf8_lossy(rule);
                 format!(": Error in applying operation '{rule}': {}", error.text())
             }

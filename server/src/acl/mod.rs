@@ -17,6 +17,7 @@ mod selector;
 mod user;
 
 pub use error::{DUPLICATE, RuleError};
+pub use file::check_declaration;
 pub use log::{Context, Log};
 pub use selector::Selector;
 pub use user::{Rules, User};

@@ -13,6 +13,7 @@
 
 mod apply;
 mod bus;
+mod conf_file;
 mod outgoing;
 pub mod route;
 
@@ -28,10 +29,10 @@ use arc_swap::ArcSwap;
 use cluster_bus::{
     Action, Config as BusConfig, Cx as BusCx, Event, LogLevel, Machine, NodeIp, NodesConf, RefusalEvidence,
 };
+use conf_file::ConfFile;
 use outgoing::Outgoing;
 use parking_lot::Mutex;
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
 use std::sync::Arc;
 use tokio::sync::mpsc as tokio_mpsc;
 
@@ -47,7 +48,7 @@ pub struct Cluster {
     pub outgoing: Outgoing,
     /// What concerns the data.
     decisions: Decisions,
-    conf_path: PathBuf,
+    conf: ConfFile,
 }
 
 struct Core {
@@ -58,28 +59,22 @@ struct Core {
 impl Cluster {
     /// Takes up the cluster that nodes.conf remembers, or becomes a node of its own.
     pub fn open(settings: &Settings) -> io::Result<Cluster> {
-        let conf_path = settings.dir.join(&settings.cluster_config_file);
+        check_ports(settings).map_err(io::Error::other)?;
+        let (conf, bytes) = ConfFile::open(&settings.dir, &settings.cluster_config_file)?;
         let now_ms = clock::now_ms();
         let mut rng =
             fastrand::Rng::with_seed(clock::now_micros() as u64 ^ u64::from(std::process::id()) << 32);
         let mut actions = Vec::new();
         let mut cx = BusCx::new(now_ms, &mut rng, &mut actions);
-        let machine = match std::fs::read(&conf_path) {
-            Ok(bytes) if !bytes.is_empty() => {
-                let conf = NodesConf::parse(&bytes, false).map_err(|error| {
-                    let text = format!(
-                        "Unrecoverable error: corrupted cluster config file {}: {error}",
-                        conf_path.display()
-                    );
-                    io::Error::new(io::ErrorKind::InvalidData, text)
-                })?;
-                Machine::restore(&mut cx, bus_config(settings), &conf)
-            }
-            Ok(_) => Machine::new(&mut cx, bus_config(settings)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Machine::new(&mut cx, bus_config(settings))
-            }
-            Err(error) => return Err(error),
+        let machine = if bytes.is_empty() {
+            Machine::new(&mut cx, bus_config(settings))
+        } else {
+            let conf = NodesConf::parse(&bytes, false).map_err(|error| {
+                let path = conf.path().display();
+                let text = format!("Unrecoverable error: corrupted cluster config file {path}: {error}");
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?;
+            Machine::restore(&mut cx, bus_config(settings), &conf)
         };
         let (to_bus, bus_end) = tokio_mpsc::unbounded_channel();
         let cluster = Cluster {
@@ -89,11 +84,11 @@ impl Cluster {
             bus_end: Mutex::new(Some(bus_end)),
             outgoing: Outgoing::default(),
             decisions: Decisions::default(),
-            conf_path,
+            conf,
         };
         {
             let core = cluster.core.lock();
-            save(&cluster.conf_path, &core.machine.nodes_conf_text(), true)?;
+            cluster.conf.save(&core.machine.nodes_conf_text(), true)?;
             cluster.perform(&core.machine, actions);
         }
         Ok(cluster)
@@ -151,7 +146,7 @@ impl Cluster {
 
     /// Writes nodes.conf now.
     pub fn save(&self) -> io::Result<()> {
-        save(&self.conf_path, &self.core.lock().machine.nodes_conf_text(), true)
+        self.conf.save(&self.core.lock().machine.nodes_conf_text(), true)
     }
 
     pub fn reconfigure(&self, settings: &Settings) {
@@ -163,7 +158,7 @@ impl Cluster {
         for action in actions {
             match action {
                 Action::SaveConfig { fsync } => {
-                    if let Err(error) = save(&self.conf_path, &machine.nodes_conf_text(), fsync) {
+                    if let Err(error) = self.conf.save(&machine.nodes_conf_text(), fsync) {
                         // Going on would mean to forget votes and epochs: no node at all is safer than that.
                         log::warning(&format!("Fatal: can't update cluster config file: {error}"));
                         std::process::exit(1);
@@ -199,17 +194,14 @@ fn level_of(level: LogLevel) -> log::Level {
     }
 }
 
-/// Writes nodes.conf by way of a temporary file, so that a crash leaves the old one or the new one.
-fn save(path: &Path, text: &str, fsync: bool) -> io::Result<()> {
-    let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    if fsync {
-        file.sync_all()?;
+/// A node has to listen for its peers, next to where it listens for clients.
+fn check_ports(settings: &Settings) -> Result<(), &'static str> {
+    if settings.cluster_port == 0 && settings.port > u16::MAX - BUS_PORT_OFFSET {
+        return Err("Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
+                    Redis port. Your Redis port number must be 55535 or less.");
     }
-    std::fs::rename(&temporary, path)?;
-    if fsync && let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        std::fs::File::open(dir)?.sync_all()?;
+    if settings.bind.is_empty() {
+        return Err("No bind address is configured, but it is required for the Cluster bus.");
     }
     Ok(())
 }

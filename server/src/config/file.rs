@@ -21,24 +21,37 @@ pub struct Loaded {
     seen: HashSet<usize>,
 }
 
-/// A line that makes no sense, with the place it stands.
+/// What makes no sense in a configuration, with the place it stands.
 #[derive(Debug)]
 pub struct ConfigError {
-    pub source: String,
-    /// From 1; 0 when the source could not be read at all.
-    pub line_number: usize,
-    pub line: String,
-    pub reason: String,
+    place: Place,
+    reason: String,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A source that could not be read at all.
+    Source(String),
+    Line {
+        source: String,
+        /// From 1.
+        number: usize,
+        line: String,
+    },
+    /// Each line is right, but not all of them together, or not on this machine.
+    Whole,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line_number == 0 {
-            return write!(f, "Fatal error, can't open config file '{}': {}", self.source, self.reason);
+        if let Place::Source(source) = &self.place {
+            return write!(f, "Fatal error, can't open config file '{source}': {}", self.reason);
         }
         writeln!(f, "\n*** FATAL CONFIG FILE ERROR (Redis {}) ***", crate::REDIS_VERSION)?;
-        writeln!(f, "Reading the configuration file {}, at line {}", self.source, self.line_number)?;
-        writeln!(f, ">>> '{}'", self.line)?;
+        if let Place::Line { source, number, line } = &self.place {
+            writeln!(f, "Reading the configuration file {source}, at line {number}")?;
+            writeln!(f, ">>> '{line}'")?;
+        }
         write!(f, "{}", self.reason)
     }
 }
@@ -53,12 +66,7 @@ impl Loaded {
 
     fn read_nested(&mut self, path: &Path, depth: usize) -> Result<(), ConfigError> {
         let source = path.display().to_string();
-        let fault = |reason: String| ConfigError {
-            source: source.clone(),
-            line_number: 0,
-            line: String::new(),
-            reason,
-        };
+        let fault = |reason| ConfigError { place: Place::Source(source.clone()), reason };
         if depth > INCLUDE_DEPTH_MAX {
             return Err(fault("include nests too deep".into()));
         }
@@ -78,9 +86,7 @@ impl Loaded {
                 continue;
             }
             let fault = |reason: String| ConfigError {
-                source: source.to_owned(),
-                line_number: i + 1,
-                line: line.to_owned(),
+                place: Place::Line { source: source.to_owned(), number: i + 1, line: line.to_owned() },
                 reason,
             };
             let words = split_quoted(line.as_bytes())
@@ -106,7 +112,10 @@ impl Loaded {
         const BAD: &str = "Bad directive or wrong number of arguments";
         let (name, args) = words.split_first().ok_or(BAD)?;
         match name.to_ascii_lowercase().as_str() {
-            "rename-command" if args.len() == 2 => self.renamed.push((args[0].clone(), args[1].clone())),
+            "rename-command" if args.len() == 2 => {
+                self.renamed.push((args[0].to_ascii_lowercase(), args[1].to_ascii_lowercase()));
+                crate::exec::table::check_renames(&self.renamed)?;
+            }
             // Directives of older versions, without effect since.
             "list-max-ziplist-entries" | "list-max-ziplist-value" | "lua-replicate-commands"
                 if args.len() == 1 => {}
@@ -118,6 +127,7 @@ impl Loaded {
                         crate::acl::DUPLICATE
                     ));
                 }
+                crate::acl::check_declaration(&args[1..])?;
                 self.users.push(args.to_vec());
             }
             // Of roles and parts that are not there.
@@ -146,15 +156,37 @@ impl Loaded {
     /// Reads `--name value… --name value…` as given to the process.
     pub fn read_args(&mut self, args: &[String]) -> Result<(), ConfigError> {
         for (i, directive) in directives(args).into_iter().enumerate() {
-            self.apply(&directive).map_err(|reason| ConfigError {
-                source: "(command line)".into(),
-                line_number: i + 1,
-                line: quote_line(&directive),
-                reason,
+            self.apply(&directive).map_err(|reason| {
+                let (source, line) = ("(command line)".into(), quote_line(&directive));
+                ConfigError { place: Place::Line { source, number: i + 1, line }, reason }
             })?;
         }
         Ok(())
     }
+
+    /// Looks at what all sources say together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fault = |reason| Err(ConfigError { place: Place::Whole, reason });
+        let values = &self.values;
+        // Once the process is a daemon there would be nobody to tell.
+        if let Err(error) = open_log(values) {
+            return fault(format!("Can't open the log file: {}", super::strerror(&error)));
+        }
+        if values.bool("cluster-enabled") && !values.text("replicaof").is_empty() {
+            return fault("replicaof directive not allowed in cluster mode".into());
+        }
+        Ok(())
+    }
+}
+
+/// Opens the log file as the process will, and leaves it as it is.
+fn open_log(values: &Values) -> std::io::Result<()> {
+    let name = values.text("logfile");
+    if name.is_empty() {
+        return Ok(());
+    }
+    let path = Path::new(values.text("dir")).join(name);
+    std::fs::OpenOptions::new().create(true).append(true).open(path).map(|_| ())
 }
 
 /// All words of a directive given in one argument, which may quote them once more: `--save "''"` clears save points.

@@ -179,10 +179,13 @@ pub fn table() -> &'static CommandTable {
     TABLE.get_or_init(|| CommandTable::new(RENAMES.get().map_or(&[][..], Vec::as_slice)))
 }
 
-/// Gives commands other names. To be called once, before anything asks for the table.
+/// Gives commands other names, which have been checked. To be called once, before anything asks for the table.
 pub fn rename(renames: &[Rename]) -> Result<(), String> {
-    let renames: Vec<Rename> =
-        renames.iter().map(|(old, new)| (old.to_ascii_lowercase(), new.to_ascii_lowercase())).collect();
+    RENAMES.set(renames.to_vec()).map_err(|_| "rename-command comes too late".to_owned())
+}
+
+/// Whether commands can be given these names, one after the other. All names are in lower case.
+pub fn check_renames(renames: &[Rename]) -> Result<(), String> {
     let is_command = |name: &str| FAMILIES.iter().any(|rows| rows.iter().any(|row| row.name == name));
     for (i, (old, new)) in renames.iter().enumerate() {
         if !is_command(old) || renames[..i].iter().any(|(other, _)| other == old) {
@@ -194,7 +197,7 @@ pub fn rename(renames: &[Rename]) -> Result<(), String> {
             return Err("Target command name already exists".into());
         }
     }
-    RENAMES.set(renames).map_err(|_| "rename-command comes too late".to_owned())
+    Ok(())
 }
 
 #[cfg(test)]

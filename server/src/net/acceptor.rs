@@ -4,7 +4,7 @@ use super::conn::{Conn, Socket};
 use super::io_thread::refusal;
 use super::mail::Mail;
 use crate::clock;
-use crate::config::Settings;
+use crate::config::{Settings, strerror};
 use crate::exec::{Session, SessionFlags};
 use crate::server::Server;
 use mio::net::{TcpListener, UnixListener};
@@ -43,9 +43,15 @@ impl Listeners {
         listeners.listen_to(settings)?;
         if !settings.unixsocket.is_empty() {
             let _ = std::fs::remove_file(&settings.unixsocket);
-            let mut unix = UnixListener::bind(&settings.unixsocket)?;
+            let mut unix = UnixListener::bind(&settings.unixsocket).map_err(|error| {
+                let text = format!("Failed opening Unix socket: bind: {}", strerror(&error));
+                io::Error::new(error.kind(), text)
+            })?;
             listeners.registry.register(&mut unix, UNIX, Interest::READABLE)?;
             listeners.open.lock().unix = Some(unix);
+        }
+        if listeners.is_none_open() {
+            return Err(io::Error::other("Configured to not listen anywhere, exiting."));
         }
         Ok((listeners, poll))
     }
@@ -63,6 +69,11 @@ impl Listeners {
             open.tcp.push((token, listener));
         }
         Ok(())
+    }
+
+    fn is_none_open(&self) -> bool {
+        let open = self.open.lock();
+        open.tcp.is_empty() && open.unix.is_none()
     }
 
     /// Whoever comes from here on is refused.
@@ -99,13 +110,16 @@ fn bind_all(settings: &Settings) -> io::Result<Vec<std::net::TcpListener>> {
         let (name, optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
         match bind_address(name).and_then(|ip| listen(ip, settings)) {
             Ok(listener) => bound.push(listener),
-            Err(error) if optional && is_absent(&error) => {}
             Err(error) => {
-                let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
                 crate::log::warning(&format!(
-                    "Warning: Could not create server TCP listening socket {name}:{}: {error}",
-                    settings.port
+                    "Warning: Could not create server TCP listening socket {name}:{}: {}",
+                    settings.port,
+                    failure(&error)
                 ));
+                if is_family_absent(&error) || optional && error.kind() == io::ErrorKind::AddrNotAvailable {
+                    continue;
+                }
+                let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
                 return Err(io::Error::new(error.kind(), text));
             }
         }
@@ -128,13 +142,26 @@ pub fn bind_address(name: &str) -> io::Result<IpAddr> {
     }
 }
 
-/// The address, or its whole family, does not exist here.
-fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::AddrNotAvailable
-        || matches!(
-            error.raw_os_error(),
-            Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+/// What went wrong, as stock puts it: what the kernel refuses it refuses to `bind`.
+fn failure(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!("bind: {}", strerror(error)),
+        None => error.to_string(),
+    }
+}
+
+/// There are no addresses of this family here; `bind` may name them all the same.
+fn is_family_absent(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ENOPROTOOPT
+                | libc::EPROTONOSUPPORT
+                | libc::ESOCKTNOSUPPORT
+                | libc::EPFNOSUPPORT
+                | libc::EAFNOSUPPORT
         )
+    )
 }
 
 fn listen(ip: IpAddr, settings: &Settings) -> io::Result<std::net::TcpListener> {

@@ -8,6 +8,11 @@ use std::path::PathBuf;
 pub enum Asked {
     Version,
     Help,
+    /// `--test-memory`; `None` when it is not said how much.
+    TestMemory {
+        megabytes: Option<usize>,
+    },
+    CheckSystem,
     Serve(Box<Start>),
 }
 
@@ -27,6 +32,11 @@ pub fn parse(args: &[String]) -> Result<Asked, ConfigError> {
     match args.first().map(String::as_str) {
         Some("-v" | "--version") => return Ok(Asked::Version),
         Some("-h" | "--help") => return Ok(Asked::Help),
+        Some("--test-memory") => {
+            let megabytes = args.get(1).filter(|_| args.len() == 2).and_then(|count| count.parse().ok());
+            return Ok(Asked::TestMemory { megabytes });
+        }
+        Some("--check-system") => return Ok(Asked::CheckSystem),
         _ => {}
     }
     let mut start = Start { configured: !args.is_empty(), ..Start::default() };
@@ -50,6 +60,7 @@ pub fn parse(args: &[String]) -> Result<Asked, ConfigError> {
         start.loaded.read_text(text, "(standard input)")?;
     }
     start.loaded.read_args(rest)?;
+    start.loaded.check()?;
     Ok(Asked::Serve(Box::new(start)))
 }
 
@@ -73,6 +84,8 @@ Usage: balas [/path/to/redis.conf] [options] [-]
        balas - (the configuration is read from standard input)
        balas -v or --version
        balas -h or --help
+       balas --test-memory <megabytes>
+       balas --check-system
        balas server|cluster|cli|top ... (roles; server when none is named)
 
 An option is a directive of redis.conf, as in: balas /etc/redis/6379.conf --port 7777 --loglevel verbose";

@@ -22,8 +22,9 @@ pub fn raise_open_files(maxclients: usize) -> Result<(), usize> {
     if raised && now >= wanted { Ok(()) } else { Err(now.saturating_sub(RESERVED_FILES) as usize) }
 }
 
-/// As [`raise_open_files`] when the process starts: logs what came of it and returns how many clients are possible.
-pub fn open_files_at_start(maxclients: usize) -> usize {
+/// As [`raise_open_files`] when the process starts: logs what came of it and returns how many clients are possible. The
+/// error says that none is.
+pub fn open_files_at_start(maxclients: usize) -> Result<usize, String> {
     let before = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     let wanted = maxclients as u64 + RESERVED_FILES;
     match raise_open_files(maxclients) {
@@ -33,8 +34,12 @@ pub fn open_files_at_start(maxclients: usize) -> usize {
                     "Increased maximum number of open files to {wanted} (it was originally set to {before})."
                 ));
             }
-            maxclients
+            Ok(maxclients)
         }
+        Err(0) => Err(format!(
+            "Your current 'ulimit -n' of {before} is not enough for the server to start. Please increase your open file \
+             limit to at least {wanted}. Exiting."
+        )),
         Err(possible) => {
             log::warning(&format!(
                 "You requested maxclients of {maxclients} requiring at least {wanted} max file descriptors."
@@ -44,7 +49,7 @@ pub fn open_files_at_start(maxclients: usize) -> usize {
                 "maxclients has been reduced to {possible} to compensate for low ulimit. If you need higher \
                  maxclients increase 'ulimit -n'."
             ));
-            possible.max(1)
+            Ok(possible)
         }
     }
 }
