@@ -49,6 +49,7 @@ pub fn serve(start: Start) -> io::Result<i32> {
         io::Error::new(error.kind(), format!("Can't open the log file: {}", strerror(&error)))
     })?;
     one_database_in_a_cluster(&mut values);
+    no_defragmentation(&mut values);
     crash::report_panics(values.bool("use-exit-on-panic"));
     if values.bool("disable-thp") {
         huge_pages::disable();
@@ -60,6 +61,7 @@ pub fn serve(start: Start) -> io::Result<i32> {
     values.normalise();
     pidfile::write(&values);
     banner::show(&values);
+    limits::check_backlog(values.int("tcp-backlog"));
     let titled = values.bool("set-proc-title");
     let config = Config::new(values, file);
     if titled {
@@ -106,6 +108,15 @@ fn one_database_in_a_cluster(values: &mut Values) {
             "WARNING: Changing databases number from {databases} to 1 since we are in cluster mode"
         ));
         set(values, "databases", "1");
+    }
+}
+
+/// But why serve at all? Where stock has the allocator for it, the same file works, and what the server holds is no
+/// matter of defragmentation.
+fn no_defragmentation(values: &mut Values) {
+    if values.bool("activedefrag") {
+        log::warning("WARNING: activedefrag has no effect: the allocator is another than the one it is made for");
+        set(values, "activedefrag", "no");
     }
 }
 

@@ -332,3 +332,53 @@ fn what_config_rewrite_writes_is_read_again_by_both() {
     }
     assert_eq!(ask(&mut client, &["ACL", "LIST"]), users);
 }
+
+#[test]
+fn both_names_of_a_parameter_may_be_set_at_once_and_the_last_value_stays() {
+    for binary in [balas(), stock()] {
+        let server = Server::start(&binary, &[]);
+        let mut client = server.client();
+        let both = ["CONFIG", "SET", "slave-read-only", "yes", "replica-read-only", "no"];
+        assert_eq!(text(&ask(&mut client, &both)), "OK", "{}", binary.display());
+        assert_eq!(value_of(&mut client, "slave-read-only"), "no", "{}", binary.display());
+        let twice = ["CONFIG", "SET", "replica-read-only", "yes", "Replica-Read-Only", "no"];
+        assert!(text(&ask(&mut client, &twice)).ends_with("duplicate parameter"), "{}", binary.display());
+    }
+}
+
+#[test]
+fn maxmemory_takes_all_that_64_bits_hold() {
+    for binary in [balas(), stock()] {
+        let server = Server::start(&binary, &[]);
+        let mut client = server.client();
+        for (set, shown) in [
+            ("9223372036854775808", "9223372036854775808"),
+            ("9000000000gb", "9663676416000000000"),
+            ("18446744073709551615", "18446744073709551615"),
+            ("99999999999999999999999", "18446744073709551615"),
+            ("1mb", "1048576"),
+        ] {
+            assert_eq!(text(&ask(&mut client, &["CONFIG", "SET", "maxmemory", set])), "OK", "{set}");
+            assert_eq!(value_of(&mut client, "maxmemory"), shown, "{}", binary.display());
+        }
+        let refused = text(&ask(&mut client, &["CONFIG", "SET", "maxmemory", "-1"]));
+        assert!(refused.ends_with("argument must be a memory value"), "{refused}");
+    }
+    // With so much nothing has to go, and what is left of it is a share of it.
+    let server = Server::start(&balas(), &["--maxmemory", "18446744073709551615", "--maxmemory-clients", "50%"]);
+    let mut client = server.client();
+    assert_eq!(text(&ask(&mut client, &["SET", "key", "value"])), "OK");
+}
+
+#[test]
+fn what_cannot_be_done_is_not_promised() {
+    let server = Server::start(&balas(), &["--activedefrag", "yes", "--tcp-backlog", "2000000000"]);
+    let mut client = server.client();
+    assert_eq!(value_of(&mut client, "activedefrag"), "no");
+    assert!(server.log().contains("WARNING: activedefrag has no effect"), "{}", server.log());
+    let refused = text(&ask(&mut client, &["CONFIG", "SET", "activedefrag", "yes"]));
+    assert!(refused.contains("- Active defragmentation cannot be enabled: it requires a Redis server"), "{refused}");
+    assert_eq!(text(&ask(&mut client, &["CONFIG", "SET", "activedefrag", "no"])), "OK");
+    let text = "WARNING: The TCP backlog setting of 2000000000 cannot be enforced because /proc/sys/net/core/somaxconn";
+    assert!(server.log().contains(text), "{}", server.log());
+}

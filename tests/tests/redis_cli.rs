@@ -1,6 +1,6 @@
 //! Stock's redis-cli and redis-benchmark, unmodified, at a cluster of ours.
 
-use balas_tests::cluster::{Cluster, Kind, SOON, redis_cli, try_redis_cli, wait_until};
+use balas_tests::cluster::{Cluster, Kind, Node, SOON, redis_cli, try_redis_cli, wait_until};
 use balas_tests::cluster_data::{Dataset, assert_same_but_late, cluster_dataset, fill};
 use balas_tests::cluster_load::Router;
 use std::process::{Command, Stdio};
@@ -192,4 +192,59 @@ fn the_benchmark_runs_through() {
         }
     }
     assert_in_order(&cluster, 0);
+}
+
+#[test]
+fn a_copy_of_the_dataset_is_streamed_past_the_disk() {
+    for kind in [Kind::Balas, Kind::Stock] {
+        // A save point that is never reached: without one a file for replicas is not kept in any case.
+        let node = Node::start(kind, &["save 3600 1000000"]);
+        node.ok(&["SET", "key", "value"]);
+        let copy = node.folder.join("copy.rdb");
+        let (port, path) = (node.port.to_string(), copy.display().to_string());
+        let said = redis_cli(&["-p", &port, "--rdb", &path]);
+        let bytes = std::fs::read(&copy).expect("a copy");
+        assert!(bytes.starts_with(b"REDIS00") && bytes.windows(5).any(|part| part == b"value"), "{kind:?}: {said}");
+        let names = std::fs::read_dir(&node.folder).expect("a folder").flatten();
+        let others: Vec<_> =
+            names.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().ends_with("rdb")).collect();
+        assert_eq!(others, ["copy.rdb"], "{kind:?}: nothing is written here");
+        assert!(node.log().contains("Starting BGSAVE for SYNC with target: replicas sockets"), "{kind:?}");
+
+        node.ok(&["CONFIG", "SET", "repl-diskless-sync", "no"]);
+        redis_cli(&["-p", &port, "--rdb", &path]);
+        assert!(node.folder.join("dump.rdb").exists(), "{kind:?}: by way of the disk it becomes the dump");
+        let functions = node.folder.join("functions.rdb").display().to_string();
+        redis_cli(&["-p", &port, "--functions-rdb", &functions]);
+        let bytes = std::fs::read(functions).expect("a copy");
+        assert!(!bytes.windows(5).any(|part| part == b"value"), "{kind:?}");
+        wait_until("the last is streamed all the same", SOON, || {
+            node.log().matches("target: replicas sockets").count() == 2
+        });
+        let mut client = node.client();
+        client.call(&["REPLCONF", "rdb-filter-only", "functions"]).expect("it answers");
+        let refused = balas_tests::cluster::text(&client.call(&["SYNC"]).expect("it answers"));
+        assert_eq!(refused, "-ERR Filtered replica requires EOF capability", "{kind:?}");
+    }
+}
+
+#[test]
+fn a_client_that_plays_replica_sees_writes() {
+    for kind in [Kind::Balas, Kind::Stock] {
+        let node = Node::start(kind, &[]);
+        let mut child = Command::new("redis-cli")
+            .args(["-p", &node.port.to_string(), "--replica"])
+            .stdin(Stdio::null())
+            .stdout(std::fs::File::create(node.folder.join("seen")).expect("a file"))
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it runs");
+        wait_until("it is online", SOON, || node.field("replication", "slave0").contains("state=online"));
+        node.ok(&["SET", "seen-key", "1"]);
+        wait_until("it sees the write", SOON, || {
+            std::fs::read_to_string(node.folder.join("seen")).is_ok_and(|text| text.contains("seen-key"))
+        });
+        let _ = child.kill();
+        let _ = child.wait();
+    }
 }

@@ -99,19 +99,17 @@ pub fn run(server: &Arc<Server>) {
 
 /// Carries out what has been decided so far, for a command that runs with the world at rest.
 ///
-/// But what if the command is one of a transaction that has written? Those writes are not in the log yet, so the offset
-/// at which writes are paused is left for the applier to tell.
-pub fn settle(server: &Arc<Server>, cluster: &Cluster, world: &mut dyn AtRest) {
-    let mut is_untold = false;
+/// But what if it is one of a transaction or a script (`in_transaction`) that has written? Those writes are not in the log
+/// yet. The offset at which writes are paused has to be behind them, and so have deletions; both are left for the applier.
+pub fn settle(server: &Arc<Server>, cluster: &Cluster, world: &mut dyn AtRest, in_transaction: bool) {
+    let mut put_off = Vec::new();
     while let Some(decision) = cluster.decisions.take_if(|_| true) {
         match decision {
-            Apply::TellPaused => is_untold = true,
+            Apply::TellPaused | Apply::DeleteSlots(_) if in_transaction => put_off.push(decision),
             decision => carry_out(server, cluster, world, decision),
         }
     }
-    if is_untold {
-        cluster.decisions.add(Apply::TellPaused);
-    }
+    put_off.into_iter().for_each(|decision| cluster.decisions.add(decision));
 }
 
 fn carry_out(server: &Arc<Server>, cluster: &Cluster, world: &mut dyn AtRest, decision: Apply) {

@@ -30,7 +30,7 @@ fn carry_out(cx: &mut Cx<'_>, cluster: &Cluster) {
     let Some(world) = &mut cx.world else { return };
     let server = cx.server;
     let was_replica = server.replication.is_replica();
-    crate::cluster::settle(server, cluster, &mut **world);
+    crate::cluster::settle(server, cluster, &mut **world, cx.in_transaction);
     match (was_replica, server.replication.is_replica()) {
         (false, true) => cx.keys.effects.stop_logging(),
         (true, false) => cx.keys.effects.logged = server.log.is_active(),

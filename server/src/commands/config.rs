@@ -42,6 +42,10 @@ fn config_get(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     Ok(())
 }
 
+/// There is nothing that would do it.
+const NO_DEFRAGMENTATION: &str = "Active defragmentation cannot be enabled: it requires a Redis server compiled with a \
+                                  modified Jemalloc like the one shipped by default with the Redis source distribution";
+
 /// Sets several parameters, or none of them.
 fn config_set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
     let rows = rows_to_set(cx, args.clone())?;
@@ -52,6 +56,9 @@ fn config_set(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
         new.set(row, &words).map_err(|reason| failed(&name.to_ascii_lowercase(), &reason))?;
     }
     new.normalise();
+    if new.bool("activedefrag") && !old.bool("activedefrag") {
+        return Err(failed(b"activedefrag", NO_DEFRAGMENTATION));
+    }
     apply(cx, &old, new)?;
     cx.reply.ok();
     Ok(())
@@ -81,7 +88,8 @@ fn rows_to_set<'a>(cx: &Cx<'_>, mut args: Args<'a>) -> Result<Vec<Assignment<'a>
         if flags.not_while_loading && cx.batch.loading != Loading::No {
             return Err(ReplyError::LOADING);
         }
-        if rows.iter().any(|&(other, ..)| other == row) {
+        // As in stock, a parameter may be set by each of its names: the last value stays.
+        if rows.iter().any(|&(_, other, _)| other.eq_ignore_ascii_case(name)) {
             return Err(failed(name, "duplicate parameter"));
         }
         rows.push((row, name, value));

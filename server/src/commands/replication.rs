@@ -43,8 +43,7 @@ fn replicaof(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 
 fn sync(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     ready_to_serve(cx)?;
-    cx.server.stats.sync_full.fetch_add(1, Ordering::Relaxed);
-    cx.session.request = Some(Box::new(Request::FullSync { framed: true, announced: false }));
+    full_sync(cx, false);
     Ok(())
 }
 
@@ -87,10 +86,15 @@ fn psync(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             server.log.first() + 1
         ));
     }
-    server.stats.sync_full.fetch_add(1, Ordering::Relaxed);
     log::notice(&format!("Full resync requested by replica {label}"));
-    cx.session.request = Some(Box::new(Request::FullSync { framed: !handshake.eof, announced: true }));
+    full_sync(cx, true);
     Ok(())
+}
+
+fn full_sync(cx: &mut Cx<'_>, announced: bool) {
+    cx.server.stats.sync_full.fetch_add(1, Ordering::Relaxed);
+    let framed = !cx.session.replica.as_deref().is_some_and(|said| said.eof);
+    cx.session.request = Some(Box::new(Request::FullSync { framed, announced }));
 }
 
 /// Our master asks us to be master in its place.
@@ -181,6 +185,10 @@ fn ready_to_serve(cx: &Cx<'_>) -> Done {
     }
     if cx.server.replication.is_link_down() {
         return Err(ReplyError::fixed("NOMASTERLINK Can't SYNC while not connected with my master"));
+    }
+    let is_filtered = |said: &ReplicaHandshake| said.functions_only && !said.eof;
+    if cx.session.replica.as_deref().is_some_and(is_filtered) {
+        return Err(ReplyError::fixed("ERR Filtered replica requires EOF capability"));
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ pub const PARAMS: &[Param] = &[
     Param::memory("proto-max-bulk-len", 536870912, 1048576..=i64::MAX),
     Param::int("stream-node-max-entries", 100, 0..=i64::MAX),
     Param::memory("repl-backlog-size", 1048576, 1..=i64::MAX),
-    Param::memory("maxmemory", 0, 0..=i64::MAX),
+    Param::bytes("maxmemory", 0),
     Param::memory("cluster-link-sendbuf-limit", 0, 0..=i64::MAX),
     Param::int("hash-max-listpack-entries", 512, 0..=i64::MAX).alias("hash-max-ziplist-entries"),
     Param::int("set-max-intset-entries", 512, 0..=i64::MAX),

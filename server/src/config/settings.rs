@@ -233,7 +233,7 @@ impl Settings {
             masteruser: text("masteruser"),
             maxmemory_bytes: uint("maxmemory"),
             maxmemory_policy: v.text("maxmemory-policy").parse().expect("one of the choices"),
-            client_memory_limit_bytes: client_memory_limit(v.int("maxmemory-clients"), v.int("maxmemory")),
+            client_memory_limit_bytes: client_memory_limit(v.int("maxmemory-clients"), uint("maxmemory")),
             maxmemory_policy_name: text("maxmemory-policy"),
             maxmemory_samples: size("maxmemory-samples"),
             maxmemory_eviction_tenacity: v.int("maxmemory-eviction-tenacity") as u32,
@@ -366,7 +366,7 @@ impl Settings {
 }
 
 /// A percentage of maxmemory is kept as a negative number. With less than so much nobody could set it right again.
-fn client_memory_limit(limit: i64, maxmemory: i64) -> u64 {
+fn client_memory_limit(limit: i64, maxmemory: u64) -> u64 {
     const LEAST_BYTES: u64 = 128 * 1024;
     let bytes = match u64::try_from(limit) {
         Ok(bytes) => bytes,

@@ -17,6 +17,8 @@ pub enum Kind {
     Int(i64, i64),
     /// Bytes, with units: `1k` is 1000, `1kb` is 1024, and so on up to `g`.
     Memory(i64, i64),
+    /// As `Memory`, up to the most that 64 bits hold: kept as the signed number with the same bits.
+    Bytes,
     /// As `Memory`, or a percentage of maxmemory, kept as a negative number.
     MemoryOrPercent(i64, i64),
     Octal(i64, i64),
@@ -79,6 +81,10 @@ impl Param {
 
     pub const fn memory(name: &'static str, default: i64, range: RangeInclusive<i64>) -> Param {
         Param::new(name, Kind::Memory(*range.start(), *range.end()), Default::Int(default))
+    }
+
+    pub const fn bytes(name: &'static str, default: i64) -> Param {
+        Param::new(name, Kind::Bytes, Default::Int(default))
     }
 
     pub const fn memory_or_percent(name: &'static str, default: i64, range: RangeInclusive<i64>) -> Param {
@@ -181,6 +187,10 @@ impl Param {
             Kind::Memory(min, max) => {
                 within(memory(word).ok_or("argument must be a memory value")?, min, max)
             }
+            Kind::Bytes => {
+                let bytes = bytes(word).ok_or("argument must be a memory value")?;
+                Ok(Value::Int(bytes.cast_signed()))
+            }
             Kind::MemoryOrPercent(_, max) => match word.strip_suffix('%') {
                 Some(percent) => match percent.parse::<i64>() {
                     Ok(percent) if (0..=100).contains(&percent) => Ok(Value::Int(-percent)),
@@ -212,6 +222,7 @@ impl Value {
             (Value::Bool(true), _) => "yes".into(),
             (Value::Bool(false), _) => "no".into(),
             (Value::Int(n), Kind::Octal(..)) => format!("{n:o}"),
+            (Value::Int(n), Kind::Bytes) => n.cast_unsigned().to_string(),
             (Value::Int(n), Kind::MemoryOrPercent(..)) if *n < 0 => format!("{}%", -n),
             (Value::Int(n), _) => n.to_string(),
             (Value::Text(text), _) => text.clone(),
@@ -232,8 +243,23 @@ const TOO_LARGE: i64 = -1;
 
 /// Bytes from a number with an optional unit, in any case; no number is zero.
 pub fn memory(text: &str) -> Option<i64> {
+    let (digits, unit) = number_and_unit(text)?;
+    if digits.is_empty() {
+        return Some(0);
+    }
+    Some(digits.parse::<i64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or(TOO_LARGE))
+}
+
+/// As [`memory`]; what does not fit is the most that does.
+fn bytes(text: &str) -> Option<u64> {
+    let (digits, unit) = number_and_unit(text)?;
+    let n = if digits.is_empty() { 0 } else { digits.parse().unwrap_or(u64::MAX) };
+    Some(n.saturating_mul(unit.unsigned_abs()))
+}
+
+fn number_and_unit(text: &str) -> Option<(&str, i64)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let unit: i64 = match text[digits..].to_ascii_lowercase().as_str() {
+    let unit = match text[digits..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" => 1000,
         "kb" => 1 << 10,
@@ -243,8 +269,5 @@ pub fn memory(text: &str) -> Option<i64> {
         "gb" => 1 << 30,
         _ => return None,
     };
-    if digits == 0 {
-        return Some(0);
-    }
-    Some(text[..digits].parse::<i64>().ok().and_then(|n| n.checked_mul(unit)).unwrap_or(TOO_LARGE))
+    Some((&text[..digits], unit))
 }

@@ -54,6 +54,19 @@ pub fn open_files_at_start(maxclients: usize) -> Result<usize, String> {
     }
 }
 
+/// Says so when the kernel lets fewer connections wait than `tcp-backlog` asks for.
+pub fn check_backlog(backlog: i64) {
+    let text = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap_or_default();
+    if let Ok(most) = text.trim().parse::<i64>()
+        && (1..backlog).contains(&most)
+    {
+        log::warning(&format!(
+            "WARNING: The TCP backlog setting of {backlog} cannot be enforced because /proc/sys/net/core/somaxconn is set \
+             to the lower value of {most}."
+        ));
+    }
+}
+
 /// Processor time in seconds.
 #[derive(Clone, Copy, Default)]
 pub struct CpuSeconds {

@@ -300,7 +300,7 @@ fn write_and_send(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::
     }
     written?;
     let mut file = File::open(&path)?;
-    if keeps_file(server) && !kind.functions_only {
+    if keeps_file(server) {
         let kept = snapshot::keep_dump(&path, &settings);
         snapshot::note_save(server, &kept, changes);
     } else {

@@ -65,10 +65,10 @@ fn start_full_sync(server: &Arc<Server>, conn: &mut Conn, framed: bool, announce
         }
     };
     let handshake = conn.session.replica.as_deref();
-    let kind = Kind {
-        streamed: !framed && server.settings().repl_diskless_sync,
-        functions_only: handshake.is_some_and(|said| said.functions_only),
-    };
+    let functions_only = handshake.is_some_and(|said| said.functions_only);
+    // What is left of the dataset must not become the dump.
+    let streamed = !framed && (functions_only || server.settings().repl_diskless_sync);
+    let kind = Kind { streamed, functions_only };
     let label = label(handshake, &conn.session.peer);
     let (client, since_ms) = (conn.session.id, clock::now_ms());
     let waiting = Waiting { client, socket, kind, announced, label, since_ms };
