@@ -115,7 +115,9 @@ fn one_database_in_a_cluster(values: &mut Values) {
 /// matter of defragmentation.
 fn no_defragmentation(values: &mut Values) {
     if values.bool("activedefrag") {
-        log::warning("WARNING: activedefrag has no effect: the allocator is another than the one it is made for");
+        log::warning(
+            "WARNING: activedefrag has no effect: the allocator is another than the one it is made for",
+        );
         set(values, "activedefrag", "no");
     }
 }

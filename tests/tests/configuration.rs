@@ -365,7 +365,8 @@ fn maxmemory_takes_all_that_64_bits_hold() {
         assert!(refused.ends_with("argument must be a memory value"), "{refused}");
     }
     // With so much nothing has to go, and what is left of it is a share of it.
-    let server = Server::start(&balas(), &["--maxmemory", "18446744073709551615", "--maxmemory-clients", "50%"]);
+    let server =
+        Server::start(&balas(), &["--maxmemory", "18446744073709551615", "--maxmemory-clients", "50%"]);
     let mut client = server.client();
     assert_eq!(text(&ask(&mut client, &["SET", "key", "value"])), "OK");
 }
@@ -377,7 +378,10 @@ fn what_cannot_be_done_is_not_promised() {
     assert_eq!(value_of(&mut client, "activedefrag"), "no");
     assert!(server.log().contains("WARNING: activedefrag has no effect"), "{}", server.log());
     let refused = text(&ask(&mut client, &["CONFIG", "SET", "activedefrag", "yes"]));
-    assert!(refused.contains("- Active defragmentation cannot be enabled: it requires a Redis server"), "{refused}");
+    assert!(
+        refused.contains("- Active defragmentation cannot be enabled: it requires a Redis server"),
+        "{refused}"
+    );
     assert_eq!(text(&ask(&mut client, &["CONFIG", "SET", "activedefrag", "no"])), "OK");
     let text = "WARNING: The TCP backlog setting of 2000000000 cannot be enforced because /proc/sys/net/core/somaxconn";
     assert!(server.log().contains(text), "{}", server.log());

@@ -204,10 +204,15 @@ fn a_copy_of_the_dataset_is_streamed_past_the_disk() {
         let (port, path) = (node.port.to_string(), copy.display().to_string());
         let said = redis_cli(&["-p", &port, "--rdb", &path]);
         let bytes = std::fs::read(&copy).expect("a copy");
-        assert!(bytes.starts_with(b"REDIS00") && bytes.windows(5).any(|part| part == b"value"), "{kind:?}: {said}");
+        assert!(
+            bytes.starts_with(b"REDIS00") && bytes.windows(5).any(|part| part == b"value"),
+            "{kind:?}: {said}"
+        );
         let names = std::fs::read_dir(&node.folder).expect("a folder").flatten();
-        let others: Vec<_> =
-            names.map(|entry| entry.file_name()).filter(|name| name.to_string_lossy().ends_with("rdb")).collect();
+        let others: Vec<_> = names
+            .map(|entry| entry.file_name())
+            .filter(|name| name.to_string_lossy().ends_with("rdb"))
+            .collect();
         assert_eq!(others, ["copy.rdb"], "{kind:?}: nothing is written here");
         assert!(node.log().contains("Starting BGSAVE for SYNC with target: replicas sockets"), "{kind:?}");
 

@@ -32,7 +32,10 @@ impl Acl {
             return Err("Spaces not allowed in ACL usernames".into());
         }
         if let Some((rule, error)) = first_bad(rules, settings.acl_all_channels, |_| true) {
-            log::warning(&format!("Error loading ACL rule '{rule}' for the user named '{name}': {}", error.text()));
+            log::warning(&format!(
+                "Error loading ACL rule '{rule}' for the user named '{name}': {}",
+                error.text()
+            ));
             return Err("Critical error while loading ACLs. Exiting.".into());
         }
         let words: Vec<&[u8]> =
@@ -90,7 +93,9 @@ pub fn check_declaration(rules: &[String]) -> Result<(), String> {
     let words: Vec<&[u8]> = rules.iter().map(String::as_bytes).collect();
     if let Err(start) = merge_selectors(&words) {
         let start = String::from_utf8_lossy(start);
-        return Err(format!("Error in user declaration '{start}': Unmatched parenthesis in selector definition."));
+        return Err(format!(
+            "Error in user declaration '{start}': Unmatched parenthesis in selector definition."
+        ));
     }
     match first_bad(rules, false, |error| error != RuleError::UnknownCommand) {
         Some((rule, error)) => Err(format!("Error in user declaration '{rule}': {}", error.text())),

@@ -5,9 +5,9 @@ use crate::clock;
 use crate::exec::cx::AtRest;
 use crate::server::Server;
 use cluster_bus::{Action, Event};
+use parking_lot::{Condvar, Mutex};
 use protocol::Slot;
 use protocol::reply::write_command;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,10 +15,15 @@ use std::sync::atomic::Ordering;
 /// A decision of the machine that concerns the data.
 pub enum Apply {
     Routing,
-    Follow { host: String, port: u16 },
+    Follow {
+        host: String,
+        port: u16,
+    },
     Promote,
     Flush,
-    Pause { until_ms: i64 },
+    Pause {
+        until_ms: i64,
+    },
     /// The machine is told that writes are paused, and at which offset.
     TellPaused,
     Resume,

@@ -7,17 +7,20 @@
 //! locked before it takes the name, and the old one let go after.
 
 use crate::config::strerror;
-use crate::log;
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use parking_lot::Mutex;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 pub struct ConfFile {
     path: PathBuf,
+    /// As the configuration calls it.
+    name: String,
     /// The file of that name, locked.
-    held: Mutex<File>,
+    held: Mutex<Flock<File>>,
 }
 
 impl ConfFile {
@@ -34,7 +37,7 @@ impl ConfFile {
         };
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
-        Ok((ConfFile { path, held: Mutex::new(file) }, bytes))
+        Ok((ConfFile { path, name: name.to_owned(), held: Mutex::new(file) }, bytes))
     }
 
     pub fn path(&self) -> &Path {
@@ -46,9 +49,8 @@ impl ConfFile {
     pub fn save(&self, text: &str, fsync: bool) -> io::Result<()> {
         let temporary = self.path.with_extension(format!("tmp-{}", std::process::id()));
         let mut held = self.held.lock();
-        let mut file = File::create(&temporary)?;
         // Nobody else knows the name.
-        let _ = file.try_lock();
+        let mut file = lock(File::create(&temporary)?, &self.name)?;
         file.write_all(text.as_bytes())?;
         if fsync {
             file.sync_all()?;
@@ -62,27 +64,23 @@ impl ConfFile {
     }
 }
 
-fn open_locked(path: &Path, name: &str) -> io::Result<File> {
-    let refused = |error: &io::Error, text: String| io::Error::new(error.kind(), text);
+fn open_locked(path: &Path, name: &str) -> io::Result<Flock<File>> {
     let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = opened.map_err(|error| {
-        refused(&error, format!("Can't open {name} in order to acquire a lock: {}", strerror(&error)))
+        let text = format!("Can't open {name} in order to acquire a lock: {}", strerror(&error));
+        io::Error::new(error.kind(), text)
     })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(io::Error::other(format!(
+    lock(file, name)
+}
+
+fn lock(file: File, name: &str) -> io::Result<Flock<File>> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+        Errno::EWOULDBLOCK => io::Error::other(format!(
             "Sorry, the cluster configuration file {name} is already used by a different Redis Cluster node. Please make \
              sure that different nodes use different cluster configuration files."
-        ))),
-        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
-            // A file system without locks is no reason not to serve; stock would not.
-            log::warning(&format!("Impossible to lock {name}: {}", strerror(&error)));
-            Ok(file)
-        }
-        Err(TryLockError::Error(error)) => {
-            Err(refused(&error, format!("Impossible to lock {name}: {}", strerror(&error))))
-        }
-    }
+        )),
+        errno => io::Error::other(format!("Impossible to lock {name}: {}", errno.desc())),
+    })
 }
 
 fn has_name(file: &File, path: &Path) -> bool {

@@ -197,8 +197,10 @@ fn level_of(level: LogLevel) -> log::Level {
 /// A node has to listen for its peers, next to where it listens for clients.
 fn check_ports(settings: &Settings) -> Result<(), &'static str> {
     if settings.cluster_port == 0 && settings.port > u16::MAX - BUS_PORT_OFFSET {
-        return Err("Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
-                    Redis port. Your Redis port number must be 55535 or less.");
+        return Err(
+            "Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
+                    Redis port. Your Redis port number must be 55535 or less.",
+        );
     }
     if settings.bind.is_empty() {
         return Err("No bind address is configured, but it is required for the Cluster bus.");

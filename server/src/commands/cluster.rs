@@ -331,9 +331,7 @@ fn setslot(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
             () if is("importing") => {
                 step(cx, cluster, |machine, bus| machine.set_slot_importing(bus, slot, id))
             }
-            () if is("node") => {
-                step(cx, cluster, |machine, bus| machine.set_slot_node(bus, slot, id, keys))
-            }
+            () if is("node") => step(cx, cluster, |machine, bus| machine.set_slot_node(bus, slot, id, keys)),
             () => return Err(INVALID),
         }
     };

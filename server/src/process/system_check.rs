@@ -15,7 +15,9 @@ enum Finding {
     Warning(String),
 }
 
-const CHECKS: [(&str, fn() -> Finding); 4] = [
+type Check = fn() -> Finding;
+
+const CHECKS: [(&str, Check); 4] = [
     ("slow-clocksource", clock_is_fast),
     ("xen-clocksource", clock_is_not_xens),
     ("overcommit", memory_is_not_promised),
