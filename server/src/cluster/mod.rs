@@ -123,16 +123,8 @@ impl Cluster {
         self.with(|machine, cx| machine.step(cx, event));
     }
 
-    /// As [`Cluster::with`], for a command that runs with the world at rest: the next command sees the new
-    /// routing.
-    pub fn with_at_rest<R>(&self, f: impl FnOnce(&mut Machine, &mut BusCx<'_>) -> R) -> R {
-        let result = self.with(f);
-        self.refresh_routing();
-        result
-    }
-
     /// Publishes the machine's routing table. The world must be at rest.
-    fn refresh_routing(&self) {
+    pub fn refresh_routing(&self) {
         let table = self.core.lock().machine.routing();
         self.routing.store(Arc::new(table));
     }
@@ -199,7 +191,7 @@ fn check_ports(settings: &Settings) -> Result<(), &'static str> {
     if settings.cluster_port == 0 && settings.port > u16::MAX - BUS_PORT_OFFSET {
         return Err(
             "Redis port number too high. Cluster communication port is 10,000 port numbers higher than your \
-                    Redis port. Your Redis port number must be 55535 or less.",
+             Redis port. Your Redis port number must be 55535 or less.",
         );
     }
     if settings.bind.is_empty() {

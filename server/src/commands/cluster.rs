@@ -20,8 +20,10 @@ fn settled<'a>(cx: &mut Cx<'a>) -> Result<&'a Cluster, ReplyError> {
 
 /// Steps the machine and carries out what it decides: the reply must not be there before the new role is.
 fn step<R>(cx: &mut Cx<'_>, cluster: &Cluster, f: impl FnOnce(&mut Machine, &mut BusCx<'_>) -> R) -> R {
-    let result = cluster.with_at_rest(f);
+    let result = cluster.with(f);
     carry_out(cx, cluster);
+    // The next command sees the new routing in any case.
+    cluster.refresh_routing();
     result
 }
 
