@@ -74,6 +74,28 @@ fn who_is_told_to_follow_follows_with_the_next_command() {
 }
 
 #[test]
+fn a_replica_with_little_to_load_is_never_seen_loading() {
+    for kind in BOTH {
+        let cluster = pair(kind);
+        let [master, other] = [&cluster.nodes[0], &cluster.nodes[1]];
+        for round in 0..5 {
+            other.ok(&["CLUSTER", "RESET", "SOFT"]);
+            other.ok(&["CLUSTER", "MEET", "127.0.0.1", &master.port.to_string()]);
+            let id = master.id();
+            wait_until("they know each other", SOON, || other.view().iter().any(|line| line.id == id));
+            let mut client = other.client();
+            let mut say = |line: &str| text(&client.call(&words(line)).expect("it answers"));
+            assert_eq!(say(&format!("CLUSTER REPLICATE {id}")), "OK");
+            wait_until("it follows", SOON, || {
+                let reply = say("CLUSTER NODES");
+                assert!(!reply.starts_with('-'), "{kind:?}, round {round}: {reply}");
+                say("INFO replication").contains("master_link_status:up")
+            });
+        }
+    }
+}
+
+#[test]
 fn an_order_within_a_transaction_is_carried_out_before_the_next_command_of_it() {
     let cluster = pair(Kind::Balas);
     let replica = &cluster.nodes[1];

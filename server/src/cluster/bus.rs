@@ -62,20 +62,7 @@ pub fn run(server: &Arc<Server>) -> io::Result<()> {
 /// Binds the bus port on every address clients are served on.
 fn listeners(settings: &Settings) -> io::Result<Vec<TcpListener>> {
     let port = bus_port(settings);
-    let mut listeners = Vec::new();
-    for name in &settings.bind {
-        let (name, optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-        let ip = crate::net::bind_address(name)?;
-        match listen(SocketAddr::new(ip, port)) {
-            Ok(listener) => listeners.push(listener),
-            Err(_) if optional => {}
-            Err(error) => {
-                let text = format!("Failed listening on port {port} (cluster), aborting: {error}");
-                return Err(io::Error::new(error.kind(), text));
-            }
-        }
-    }
-    Ok(listeners)
+    crate::net::bind_each(settings, port, "cluster", |ip| listen(SocketAddr::new(ip, port)))
 }
 
 fn listen(addr: SocketAddr) -> io::Result<TcpListener> {

@@ -151,6 +151,8 @@ pub struct Settings {
     pub rdb_del_sync_files: bool,
     /// Pause after each key that is loaded, in microseconds; when negative, one after so many keys.
     pub key_load_delay_micros: i64,
+    /// A master's dataset up to this size is loaded before anything else is done.
+    pub loading_interval_bytes: u64,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: usize,
     pub min_replicas_max_lag_seconds: u64,
@@ -335,6 +337,7 @@ impl Settings {
             },
             rdb_del_sync_files: v.bool("rdb-del-sync-files"),
             key_load_delay_micros: v.int("key-load-delay"),
+            loading_interval_bytes: uint("loading-process-events-interval-bytes"),
             repl_disable_tcp_nodelay: v.bool("repl-disable-tcp-nodelay"),
             min_replicas_to_write: size("min-replicas-to-write"),
             min_replicas_max_lag_seconds: uint("min-replicas-max-lag"),

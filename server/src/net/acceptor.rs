@@ -102,24 +102,36 @@ impl Listeners {
 /// A socket, the names of its peer and of our side, and the peer's address where it has one.
 type Accepted = (Socket, String, String, Option<IpAddr>);
 
-/// Sockets for every address of `bind`; one that starts with `-` may be missing on this machine.
+/// Sockets for every address of `bind`, where there is a port.
 fn bind_all(settings: &Settings) -> io::Result<Vec<std::net::TcpListener>> {
+    match settings.port {
+        0 => Ok(Vec::new()),
+        port => bind_each(settings, port, "tcp", |ip| listen(ip, settings)),
+    }
+}
+
+/// What `listen` makes of every address of `bind`. One that starts with `-` may be missing on this machine, and so may
+/// the family of any. `what` is what `port` is for.
+pub fn bind_each<L>(
+    settings: &Settings,
+    port: u16,
+    what: &str,
+    listen: impl Fn(IpAddr) -> io::Result<L>,
+) -> io::Result<Vec<L>> {
     let mut bound = Vec::new();
-    let addresses = if settings.port == 0 { &[][..] } else { &settings.bind };
-    for name in addresses {
+    for name in &settings.bind {
         let (name, optional) = name.strip_prefix('-').map_or((name.as_str(), false), |name| (name, true));
-        match bind_address(name).and_then(|ip| listen(ip, settings)) {
+        match bind_address(name).and_then(&listen) {
             Ok(listener) => bound.push(listener),
             Err(error) => {
                 crate::log::warning(&format!(
-                    "Warning: Could not create server TCP listening socket {name}:{}: {}",
-                    settings.port,
+                    "Warning: Could not create server TCP listening socket {name}:{port}: {}",
                     failure(&error)
                 ));
                 if is_family_absent(&error) || optional && error.kind() == io::ErrorKind::AddrNotAvailable {
                     continue;
                 }
-                let text = format!("Failed listening on port {} (tcp), aborting.", settings.port);
+                let text = format!("Failed listening on port {port} ({what}), aborting.");
                 return Err(io::Error::new(error.kind(), text));
             }
         }

@@ -8,7 +8,7 @@ mod lookahead;
 mod mail;
 mod mailbox;
 
-pub use acceptor::{Listeners, accept_forever, bind_address};
+pub use acceptor::{Listeners, accept_forever, bind_address, bind_each};
 pub use conn::{Conn, Feed, FeedState, IoState, Socket};
 pub use io_thread::{IoThread, SMALL_REPLIES_BYTES};
 pub use mail::Mail;

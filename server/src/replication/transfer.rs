@@ -137,20 +137,27 @@ impl Dial<'_> {
     }
 
     /// Replaces the dataset by the snapshot in a file, and the history by the master's.
+    ///
+    /// A small one is loaded in one go. Stock lets clients in when it has read so much, and those of a replica that has
+    /// little to load are never told that it is loading.
     fn load(&self, file: &Path, replid: String, offset: u64) -> io::Result<()> {
         let server = self.server;
         server.replication.still_follows(self.generation)?;
         log::notice("MASTER <-> REPLICA sync: Flushing old data");
-        {
-            let _world = server.gate.stop_world();
+        let settings = server.settings();
+        let is_small = settings.key_load_delay_micros == 0
+            && file.metadata().is_ok_and(|found| found.len() <= settings.loading_interval_bytes);
+        let at_rest = {
+            let world = server.gate.stop_world();
             server.loading.store(true, Ordering::Relaxed);
             // What it holds and where it was in the log are of a history that ends here.
             crate::aof::switch(server, false);
             server.replication.kill(server, server.replication.replica_ids().into_iter());
-        }
+            is_small.then_some(world)
+        };
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let loaded = snapshot::load_file(server, file);
-        let mut world = server.gate.stop_world();
+        let mut world = at_rest.unwrap_or_else(|| server.gate.stop_world());
         crate::tracking::all_gone(server);
         if let Ok(loaded) = &loaded {
             take_over_history(server, &mut world, replid, offset, loaded);
