@@ -36,7 +36,6 @@ use std::time::Duration;
 pub fn serve(start: Start) -> io::Result<i32> {
     let Start { loaded, file, stdin, configured } = start;
     let mut values = loaded.values;
-    crate::exec::table::rename(&loaded.renamed).map_err(io::Error::other)?;
     let supervised = supervised::detect(values.text("supervised")) != supervised::Manager::None;
     if values.bool("daemonize") && !supervised && !daemon::is_daemon() {
         daemon::start(stdin.as_deref())?;

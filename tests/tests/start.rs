@@ -241,6 +241,22 @@ fn a_bad_line_is_quoted_whatever_is_wrong_with_it() {
 }
 
 #[test]
+fn rules_of_users_name_commands_by_their_new_names() {
+    for binary in [balas(), stock()] {
+        let folder = Folder::new();
+        let lines = "rename-command flushdb badger\nuser x on nopass +badger\n";
+        fs::write(folder.path("conf"), lines).expect("a file");
+        let server = Server::start_with(&binary, Some(&folder.0.join("conf")), &[]);
+        let mut client = server.client();
+        let mut ask = |argv: &[&str]| balas_tests::cluster::text(&client.call(argv).expect("it answers"));
+        assert!(ask(&["FLUSHDB"]).starts_with("-ERR unknown command"), "{}", binary.display());
+        assert_eq!(ask(&["AUTH", "x", "any"]), "OK", "{}", binary.display());
+        assert_eq!(ask(&["BADGER"]), "OK", "{}", binary.display());
+        assert!(ask(&["GET", "a"]).starts_with("-NOPERM"), "{}", binary.display());
+    }
+}
+
+#[test]
 fn what_is_asked_instead_of_a_server_is_done() {
     for binary in [balas(), stock()] {
         let folder = Folder::new();

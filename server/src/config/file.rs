@@ -17,6 +17,8 @@ pub struct Loaded {
     pub renamed: Vec<(String, String)>,
     /// `user` lines, each without that word.
     pub users: Vec<Vec<String>>,
+    /// Where each of them stands.
+    user_places: Vec<Place>,
     /// Rows set before; the first `save` line replaces the default points, later ones add to them.
     seen: HashSet<usize>,
 }
@@ -28,7 +30,7 @@ pub struct ConfigError {
     reason: String,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     /// A source that could not be read at all.
     Source(String),
@@ -85,10 +87,8 @@ impl Loaded {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let fault = |reason: String| ConfigError {
-                place: Place::Line { source: source.to_owned(), number: i + 1, line: line.to_owned() },
-                reason,
-            };
+            let place = Place::Line { source: source.to_owned(), number: i + 1, line: line.to_owned() };
+            let fault = |reason: String| ConfigError { place: place.clone(), reason };
             let words = split_quoted(line.as_bytes())
                 .ok_or_else(|| fault("Unbalanced quotes in configuration line".into()))?;
             let words: Vec<String> =
@@ -102,7 +102,17 @@ impl Loaded {
                 }
                 continue;
             }
-            self.apply(&words).map_err(fault)?;
+            self.apply_at(&words, place)?;
+        }
+        Ok(())
+    }
+
+    fn apply_at(&mut self, words: &[String], place: Place) -> Result<(), ConfigError> {
+        if let Err(reason) = self.apply(words) {
+            return Err(ConfigError { place, reason });
+        }
+        if self.users.len() > self.user_places.len() {
+            self.user_places.push(place);
         }
         Ok(())
     }
@@ -127,7 +137,6 @@ impl Loaded {
                         crate::acl::DUPLICATE
                     ));
                 }
-                crate::acl::check_declaration(&args[1..])?;
                 self.users.push(args.to_vec());
             }
             // Of roles and parts that are not there.
@@ -156,17 +165,23 @@ impl Loaded {
     /// Reads `--name value… --name value…` as given to the process.
     pub fn read_args(&mut self, args: &[String]) -> Result<(), ConfigError> {
         for (i, directive) in directives(args).into_iter().enumerate() {
-            self.apply(&directive).map_err(|reason| {
-                let (source, line) = ("(command line)".into(), quote_line(&directive));
-                ConfigError { place: Place::Line { source, number: i + 1, line }, reason }
-            })?;
+            let (source, line) = ("(command line)".into(), quote_line(&directive));
+            self.apply_at(&directive, Place::Line { source, number: i + 1, line })?;
         }
         Ok(())
     }
 
-    /// Looks at what all sources say together.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    /// Gives commands their new names, and looks at what all sources say together. To be called once.
+    pub fn settle(&self) -> Result<(), ConfigError> {
         let fault = |reason| Err(ConfigError { place: Place::Whole, reason });
+        if let Err(reason) = crate::exec::table::rename(&self.renamed) {
+            return fault(reason);
+        }
+        // Rules name commands, so they are looked at once those have their names.
+        for (user, place) in self.users.iter().zip(&self.user_places) {
+            crate::acl::check_declaration(&user[1..])
+                .map_err(|reason| ConfigError { place: place.clone(), reason })?;
+        }
         let values = &self.values;
         // Once the process is a daemon there would be nobody to tell.
         if let Err(error) = open_log(values) {

@@ -60,7 +60,7 @@ pub fn parse(args: &[String]) -> Result<Asked, ConfigError> {
         start.loaded.read_text(text, "(standard input)")?;
     }
     start.loaded.read_args(rest)?;
-    start.loaded.check()?;
+    start.loaded.settle()?;
     Ok(Asked::Serve(Box::new(start)))
 }
 
