@@ -241,10 +241,10 @@ fn a_bad_line_is_quoted_whatever_is_wrong_with_it() {
 }
 
 #[test]
-fn rules_of_users_name_commands_by_their_new_names() {
+fn rules_of_users_name_commands_by_their_old_names() {
     for binary in [balas(), stock()] {
         let folder = Folder::new();
-        let lines = "rename-command flushdb badger\nuser x on nopass +badger\n";
+        let lines = "rename-command flushdb badger\nuser x on nopass +flushdb\n";
         fs::write(folder.path("conf"), lines).expect("a file");
         let server = Server::start_with(&binary, Some(&folder.0.join("conf")), &[]);
         let mut client = server.client();

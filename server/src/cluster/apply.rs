@@ -78,6 +78,11 @@ impl Decisions {
         }
     }
 
+    /// Nothing is left to be carried out: who takes a decision does so with the world at rest.
+    pub fn is_empty(&self) -> bool {
+        self.queue.lock().iter().all(Apply::is_in_background)
+    }
+
     fn take_if(&self, wanted: impl FnOnce(&Apply) -> bool) -> Option<Apply> {
         let mut queue = self.queue.lock();
         if queue.front().is_some_and(wanted) { queue.pop_front() } else { None }

@@ -123,6 +123,11 @@ impl Cluster {
         self.with(|machine, cx| machine.step(cx, event));
     }
 
+    /// What the machine has decided about roles and routing is in force.
+    pub fn is_settled(&self) -> bool {
+        self.decisions.is_empty()
+    }
+
     /// Publishes the machine's routing table. The world must be at rest.
     pub fn refresh_routing(&self) {
         let table = self.core.lock().machine.routing();

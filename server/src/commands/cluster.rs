@@ -2,6 +2,8 @@
 
 use super::prelude::*;
 use crate::cluster::Cluster;
+use crate::exec::cx::Wait;
+use crate::exec::dispatch::Loading;
 use cluster_bus::{BumpOutcome, CommandError, Cx as BusCx, Epoch, FailoverMode, Machine, NodeView};
 use protocol::number::parse_i64;
 use protocol::{Slot, slot_of};
@@ -15,6 +17,19 @@ fn here<'a>(cx: &Cx<'a>) -> Result<&'a Cluster, ReplyError> {
 fn settled<'a>(cx: &mut Cx<'a>) -> Result<&'a Cluster, ReplyError> {
     let cluster = here(cx)?;
     carry_out(cx, cluster);
+    Ok(cluster)
+}
+
+/// As [`settled`], for commands that only look: who is told that the cluster is up has to be served by the next command.
+fn shown<'a>(cx: &mut Cx<'a>) -> Result<&'a Cluster, ReplyError> {
+    let cluster = here(cx)?;
+    if cx.world.is_some() {
+        carry_out(cx, cluster);
+    } else if !cluster.is_settled() && !cx.in_transaction && cx.batch.loading == Loading::No {
+        // The command is run again, with the world at rest.
+        cx.wait = Some(Wait::World);
+        return Err(ReplyError::fixed("ERR"));
+    }
     Ok(cluster)
 }
 
@@ -86,13 +101,13 @@ fn meet(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
 }
 
 fn nodes(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let text = here(cx)?.view(|machine| machine.nodes_text(false));
+    let text = shown(cx)?.view(|machine| machine.nodes_text(false));
     cx.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
 
 fn info(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let text = here(cx)?.view(|machine| machine.info_text());
+    let text = shown(cx)?.view(|machine| machine.info_text());
     cx.reply.verbatim("txt", text.as_bytes());
     Ok(())
 }
@@ -110,7 +125,7 @@ fn myshardid(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
 }
 
 fn slots(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let ranges = here(cx)?.view(|machine| machine.slot_ranges());
+    let ranges = shown(cx)?.view(|machine| machine.slot_ranges());
     cx.reply.array(ranges.len());
     for range in ranges {
         cx.reply.array(3 + range.replicas.len());
@@ -151,7 +166,7 @@ fn endpoint(cx: &mut Cx<'_>, node: &NodeView) {
 }
 
 fn shards(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
-    let shards = here(cx)?.view(|machine| machine.shards());
+    let shards = shown(cx)?.view(|machine| machine.shards());
     cx.reply.array(shards.len());
     for shard in shards {
         cx.reply.map(2);

@@ -177,7 +177,7 @@ impl Loaded {
         if let Err(reason) = crate::exec::table::rename(&self.renamed) {
             return fault(reason);
         }
-        // Rules name commands, so they are looked at once those have their names.
+        // Rules name commands, and who looks for one by its name makes the table, so the new names come first.
         for (user, place) in self.users.iter().zip(&self.user_places) {
             crate::acl::check_declaration(&user[1..])
                 .map_err(|reason| ConfigError { place: place.clone(), reason })?;
