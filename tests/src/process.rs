@@ -1,6 +1,6 @@
 //! Servers to test: processes on free ports, in temporary folders, gone when dropped.
 
-use crate::cluster::free_port;
+use crate::cluster::{SOON, free_port, wait_until};
 use crate::resp::{Client, Value};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -41,12 +41,40 @@ impl Server {
     pub fn restart(&mut self) {
         // The connection is closed instead of answered.
         let _ = self.client().call(&["SHUTDOWN"]);
-        self.child.wait().expect("a child of ours");
-        self.child = spawn(&self.binary, &self.args, &self.folder);
+        self.wait_for_end();
+        self.launch(&[]);
         self.wait_until_ready();
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Starts it again, with these directives too, once it has ended, and waits for nothing.
+    pub fn launch(&mut self, directives: &[&str]) {
+        let more = directives.iter().map(|&directive| directive.to_owned());
+        let args: Vec<String> = self.args.iter().cloned().chain(more).collect();
+        self.child = spawn(&self.binary, &args, &self.folder);
+    }
+
+    /// Waits until the process has ended, and returns its exit code; `None` when a signal has killed it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the server ends", SOON, || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} works");
+    }
+
+    /// Waits until it answers and has its dataset.
+    pub fn wait_until_ready(&mut self) {
         for _ in 0..1000 {
             if let Ok(mut client) = Client::connect(self.port)
                 && client.call(&["PING"]).is_ok_and(|reply| is_served(&reply))
