@@ -18,6 +18,8 @@ pub struct Persistence {
     /// Changes made up to the last save.
     pub changes_at_save: AtomicU64,
     pub saving: AtomicBool,
+    /// A BGSAVE waits for what has to end before it can begin.
+    pub save_scheduled: AtomicBool,
     /// Entries that the last RDB file held, and those of them that had expired.
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
@@ -53,6 +55,7 @@ impl Persistence {
             aof_errno: AtomicI32::new(0),
             changes_at_save: AtomicU64::new(0),
             saving: AtomicBool::new(false),
+            save_scheduled: AtomicBool::new(false),
             loaded_keys: AtomicU64::new(0),
             loaded_expired: AtomicU64::new(0),
             saves: AtomicU64::new(0),
@@ -116,6 +119,14 @@ pub fn start_save(server: &Arc<Server>) -> bool {
     true
 }
 
+/// Starts the BGSAVE that was put off, once nothing stands in its way any more.
+pub fn start_scheduled_save(server: &Arc<Server>) {
+    let scheduled = &server.persistence.save_scheduled;
+    if scheduled.load(Ordering::Relaxed) && !server.aof.is_rewriting() && start_save(server) {
+        scheduled.store(false, Ordering::Relaxed);
+    }
+}
+
 /// What is due about once a second: the save points.
 pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     /// After a failed save, so long until the next try.
@@ -128,7 +139,8 @@ pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     let may_try = persistence.last_bgsave_ok.load(Ordering::Relaxed) || now_ms - retried > RETRY_MS;
     let due =
         settings.save.iter().find(|save| changes >= save.changes.max(1) && since_ms > save.seconds * 1000);
-    if let Some(save) = due.filter(|_| may_try && !server.loading.load(Ordering::Relaxed)) {
+    let may_try = may_try && !server.loading.load(Ordering::Relaxed) && !server.aof.is_rewriting();
+    if let Some(save) = due.filter(|_| may_try) {
         crate::log::notice(&format!("{} changes in {} seconds. Saving...", save.changes, save.seconds));
         persistence.last_try_ms.store(now_ms, Ordering::Relaxed);
         start_save(server);
