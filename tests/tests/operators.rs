@@ -4,7 +4,6 @@ use balas_tests::cluster::{SOON, now, text, wait_until};
 use balas_tests::process::{self, Server};
 use balas_tests::resp::{Client, Value};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,15 +54,6 @@ fn temporary_files(folder: &Path) -> Vec<String> {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with("temp-")).collect()
-}
-
-/// A program that makes some preparations and then becomes the server.
-fn prepared(binary: &Path, name: &str, preparations: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("balas-{name}-{}", std::process::id()));
-    let script = format!("#!/bin/sh\n{preparations}\nexec {} \"$@\"\n", binary.display());
-    fs::write(&path, script).expect("a script");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it can be run");
-    path
 }
 
 #[test]
@@ -124,9 +114,9 @@ fn the_first_rewrite_keeps_a_server_from_ending_while_it_runs_and_no_longer() {
 fn a_full_disk_keeps_no_server_from_ending() {
     for (index, binary) in both().into_iter().enumerate() {
         // A disk whose files cannot grow: 300 KB, in units of 512 bytes.
-        let limited = prepared(&binary, &format!("limited-{index}"), "trap '' XFSZ\nulimit -f 600");
+        let start = || Server::start_after("trap '' XFSZ; ulimit -f 600", &binary, &["--appendonly", "yes"]);
         for end in [&["SHUTDOWN"][..], &["SHUTDOWN", "NOSAVE"], &[]] {
-            let mut server = Server::start(&limited, &["--appendonly", "yes"]);
+            let mut server = start();
             let mut client = server.client();
             let value = "x".repeat(10_000);
             let mut refused = String::new();
@@ -146,12 +136,11 @@ fn a_full_disk_keeps_no_server_from_ending() {
             assert_eq!(server.wait_for_end(), Some(0), "{} {end:?}", binary.display());
         }
         // Without an AOF there is nothing that could not be written.
-        let server = Server::start(&limited, &["--appendonly", "yes"]);
+        let server = start();
         let value = "x".repeat(10_000);
         wait_until("writes are refused", SOON, || ask(&server, &["SET", "key", &value]) != "OK");
         assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "no"]), "OK");
         assert_eq!(ask(&server, &["SET", "key", "small"]), "OK");
-        fs::remove_file(&limited).expect("it is there");
     }
 }
 
@@ -435,7 +424,7 @@ fn a_replica_that_has_nothing_asks_for_all() {
         let late = Server::start(&binary, &[]);
         assert_eq!(ask(&late, &["REPLICAOF", "127.0.0.1", &port]), "OK");
         wait_for(&late, "master_link_status", "up");
-        assert_eq!(counts(), ["2", "0", "1"]);
+        assert_eq!(counts(), ["2", "0", "1"], "{}:\n{}", binary.display(), late.log());
     }
 }
 
@@ -451,8 +440,7 @@ fn systemd_is_told_how_it_goes() {
         String::from_utf8_lossy(&text[..len]).into_owned()
     };
     let preparations = format!("export NOTIFY_SOCKET={}", path.display());
-    let binary = prepared(&process::balas(), "notifying", &preparations);
-    let mut server = Server::start(&binary, &["--supervised", "systemd"]);
+    let mut server = Server::start_after(&preparations, &process::balas(), &["--supervised", "systemd"]);
     assert_eq!(told(), "STATUS=Redis is loading...\n");
     assert_eq!(told(), "STATUS=Ready to accept connections\n");
     assert_eq!(told(), "READY=1\n");
@@ -473,7 +461,5 @@ fn systemd_is_told_how_it_goes() {
     let mut expected = ["READY=1\n", synced, waiting];
     expected.sort_unstable();
     assert_eq!(rest, expected);
-    for file in [path, binary] {
-        fs::remove_file(file).expect("it is there");
-    }
+    fs::remove_file(path).expect("it is there");
 }
