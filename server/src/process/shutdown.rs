@@ -160,7 +160,7 @@ pub fn run(server: &Arc<Server>) -> io::Result<i32> {
             // Half a dataset must not take the place of what is on disk.
             how.saving = Saving::No;
         }
-        log::warning("User requested shutdown...");
+        log::notice("User requested shutdown...");
         supervised::notify("STOPPING=1\n");
         if !how.now && !replicas_caught_up(server) {
             log::warning("Shutdown was aborted while replicas were catching up.");
