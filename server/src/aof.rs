@@ -531,12 +531,16 @@ pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
         server.aof.running.store(number, Ordering::Release);
         let result = rewrite(server, number);
         server.aof.running.store(0, Ordering::Release);
-        server.aof.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+        let is_wanted = server.aof.rewriting.load(Ordering::Acquire) == number;
+        if result.is_ok() || is_wanted {
+            server.aof.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+        }
         match result {
             Ok(()) => {
                 server.aof.rewrites.fetch_add(1, Ordering::Relaxed);
                 log::notice("Background AOF rewrite finished successfully");
             }
+            Err(_) if !is_wanted => log::notice("Background AOF rewrite was ended: the AOF was switched off"),
             Err(error) => {
                 server.aof.rewrite_failed_at_ms.store(clock::now_ms(), Ordering::Relaxed);
                 log::warning(&format!("Background AOF rewrite failed: {error}"));

@@ -96,6 +96,12 @@ fn the_first_rewrite_keeps_a_server_from_ending_while_it_runs_and_no_longer() {
         assert_eq!(ask(&server, &["SHUTDOWN", "NOSAVE"]), "-ERR Errors trying to SHUTDOWN. Check logs.");
         // Switched off and on again, what has begun is of no use, and what begins then is whole.
         assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "no"]), "OK");
+        let folders = [&server.folder, &server.folder.join("appendonlydir")];
+        let is_base = |name: &String| name.contains("base") || name.contains("rewriteaof");
+        wait_until("the rewrite has ended", SOON, || {
+            !folders.iter().any(|folder| temporary_files(folder).iter().any(is_base))
+        });
+        assert_eq!(field(&server, "aof_last_bgrewrite_status"), "ok");
         assert_eq!(ask(&server, &["CONFIG", "SET", "rdb-key-save-delay", "0"]), "OK");
         assert_eq!(ask(&server, &["SET", "a", "1"]), "OK");
         assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "yes"]), "OK");
