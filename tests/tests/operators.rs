@@ -151,6 +151,31 @@ fn a_full_disk_keeps_no_server_from_ending() {
 }
 
 #[test]
+fn a_first_rewrite_that_fails_keeps_no_server_from_ending() {
+    let directives = ["--rdbcompression", "no"];
+    let mut server = Server::start_after("trap '' XFSZ; ulimit -f 600", &process::balas(), &directives);
+    fill_with(&server, 10, &"x".repeat(100_000));
+    assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "yes"]), "OK");
+    wait_for(&server, "aof_last_bgrewrite_status", "err");
+    assert_eq!(ask(&server, &["SET", "a", "1"]), "OK");
+    assert_eq!(ask(&server, &["FLUSHALL"]), "OK");
+    // It is tried again, and comes to something now.
+    wait_for(&server, "aof_last_bgrewrite_status", "ok");
+    assert_eq!(ask(&server, &["SET", "b", "1"]), "OK");
+    assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "no"]), "OK");
+    fill_with(&server, 10, &"x".repeat(100_000));
+    assert_eq!(ask(&server, &["CONFIG", "SET", "appendonly", "yes"]), "OK");
+    wait_for(&server, "aof_last_bgrewrite_status", "err");
+    ask_to_end(&server, &["SHUTDOWN"]);
+    assert_eq!(server.wait_for_end(), Some(0));
+    assert_eq!(temporary_files(&server.folder.join("appendonlydir")), Vec::<String>::new());
+    // The AOF of old still counts.
+    server.launch(&["--appendonly", "yes"]);
+    server.wait_until_ready();
+    assert_eq!(ask(&server, &["KEYS", "*"]), "b");
+}
+
+#[test]
 fn a_server_that_loads_ends_at_once_and_leaves_its_files_alone() {
     const KEYS: usize = 300;
     /// Loading takes twelve seconds at least.
