@@ -137,10 +137,6 @@ impl Server {
         self.start_thread("replication", crate::replication::run_link)?;
         if self.cluster.is_some() {
             self.start_thread("cluster", crate::cluster::run_applier)?;
-        } else if let Some((host, port)) = &self.settings().replicaof {
-            // What was read in may have said where it goes on; otherwise all has to come from the master.
-            self.replication.lacks_history.store(self.log.end() == 0, Ordering::Relaxed);
-            self.replication.follow(self, host, *port);
         }
         Ok(())
     }
