@@ -20,7 +20,7 @@ use protocol::ArgVec;
 use protocol::reply::write_command;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How much of the log is written at once.
@@ -31,6 +31,9 @@ const IDLE: Duration = Duration::from_millis(100);
 const PACE: Duration = Duration::from_millis(1);
 /// After a failed write, so long until the next try.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// After a failed rewrite of an AOF that waits for its first base, so long until the next try.
+const REWRITE_RETRY_MS: i64 = 5_000;
 
 /// The AOF of this server.
 #[derive(Default)]
@@ -44,8 +47,9 @@ pub struct Aof {
     /// The rewrite asked for has not begun: another snapshot is being taken.
     scheduled: AtomicBool,
     /// It has increments only, until the rewrite under way gives it its first base.
-    pub waits_for_base: AtomicBool,
+    waits_for_base: AtomicBool,
     pub last_rewrite_failed: AtomicBool,
+    rewrite_failed_at_ms: AtomicI64,
     pub rewrites: AtomicU64,
     /// Bytes of base and increments after the last rewrite, and now.
     pub base_bytes: AtomicU64,
@@ -92,6 +96,11 @@ pub fn open(server: &Arc<Server>) -> Result<(), String> {
     let names = names(&settings);
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| format!("{error}"))?;
+    for name in &found.leftovers {
+        log::notice(&format!("Removing {name}, which a rewrite that came to nothing has left behind"));
+        let removed = storage.remove(&names.path(name));
+        removed.unwrap_or_else(|error| log::warning(&format!("Can't remove {name}: {error}")));
+    }
     let started = clock::monotonic();
     let mut place = None;
     for file in &found.files {
@@ -116,6 +125,9 @@ pub fn read_again(server: &Arc<Server>, world: &mut dyn AtRest) -> Result<(), St
     let names = names(&settings);
     let storage = Disk::new(&settings.dir);
     let found = plan(&storage, &names).map_err(|error| error.to_string())?;
+    if found.files.is_empty() {
+        return Err("there is no append only file".into());
+    }
     found.files.iter().try_for_each(|file| {
         load_file(server, &settings, &storage, &names, file, Some(&mut *world)).map(|_| ())
     })
@@ -223,9 +235,10 @@ fn load_file(
     let mut reader = Reader::new(whole, read_options(server));
     // What has expired since may have been changed in time by the commands that follow.
     let mut filler = Filler::new(server).keeping_expired();
-    persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
+    let report = persistence::rdb::load(&mut reader, &mut filler).map_err(|error| {
         format!("Error reading the RDB preamble of the AOF file {}, AOF loading aborted: {error}", file.name)
     })?;
+    snapshot::note_load(&filler, &report);
     let offset = reader.offset();
     let (buffered, rest) = reader.into_parts();
     let rest = io::Cursor::new(buffered).chain(rest);
@@ -356,6 +369,16 @@ impl Aof {
         self.scheduled.load(Ordering::Relaxed)
     }
 
+    /// The rewrite that is being made is still of use.
+    pub fn is_rewrite_wanted(&self) -> bool {
+        self.rewriting.load(Ordering::Acquire) == self.running.load(Ordering::Acquire)
+    }
+
+    /// What it is to hold exists nowhere else on disk, but will as soon as the rewrite under way is done.
+    pub fn writes_first_base(&self) -> bool {
+        self.waits_for_base.load(Ordering::Relaxed) && self.is_rewriting()
+    }
+
     /// How far the log is on disk in a form that would be read at the next start; `None` where it is not kept.
     pub fn durable_offset(&self, server: &Server) -> Option<u64> {
         let kept = self.is_open() && !self.waits_for_base.load(Ordering::Relaxed);
@@ -364,6 +387,18 @@ impl Aof {
 
     pub fn is_open(&self) -> bool {
         self.core.lock().is_some()
+    }
+
+    /// The process ends: half a rewrite is of no use to the next start.
+    pub fn end(&self, server: &Server) {
+        let mut core = self.core.lock();
+        let Some(core) = core.take() else { return };
+        let settings = server.settings();
+        let (storage, names) = (Disk::new(&settings.dir), names(&settings));
+        let _ = storage.remove(&names.path(&names.temporary_base()));
+        if core.writer.is_waiting() {
+            let _ = storage.remove(&names.path(&names.temporary_incr()));
+        }
     }
 
     /// As [`Aof::finish`], when nothing will be written any more: the next start knows where it goes on.
@@ -423,7 +458,7 @@ impl Core {
     }
 
     fn failed(&self, server: &Server, doing: &str, error: &io::Error) -> Step {
-        if server.persistence.aof_write_ok.swap(false, Ordering::Relaxed) {
+        if server.persistence.aof_failed(error) {
             log::warning(&format!("Error {doing} the append only file: {error}"));
         }
         Step::Failed
@@ -485,10 +520,7 @@ pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
     if server.aof.rewriting.compare_exchange(0, number, Ordering::AcqRel, Ordering::Acquire).is_err() {
         return Rewrite::UnderWay;
     }
-    // One that is not wanted any more ends at once.
-    let is_ending = server.aof.running.load(Ordering::Acquire) != 0;
-    let is_busy = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
-    let scheduled = later || is_busy && !is_ending;
+    let scheduled = later || must_wait(server);
     server.aof.scheduled.store(scheduled, Ordering::Relaxed);
     server.snapshots.submit(Job::Other(Box::new(move |server| {
         if server.aof.rewriting.load(Ordering::Acquire) != number {
@@ -497,15 +529,22 @@ pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
         server.aof.scheduled.store(false, Ordering::Relaxed);
         log::notice("Background append only file rewriting started");
         server.aof.running.store(number, Ordering::Release);
-        let result = rewrite(server);
+        let result = rewrite(server, number);
         server.aof.running.store(0, Ordering::Release);
-        server.aof.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+        let is_wanted = server.aof.rewriting.load(Ordering::Acquire) == number;
+        if result.is_ok() || is_wanted {
+            server.aof.last_rewrite_failed.store(result.is_err(), Ordering::Relaxed);
+        }
         match result {
             Ok(()) => {
                 server.aof.rewrites.fetch_add(1, Ordering::Relaxed);
                 log::notice("Background AOF rewrite finished successfully");
             }
-            Err(error) => log::warning(&format!("Background AOF rewrite failed: {error}")),
+            Err(_) if !is_wanted => log::notice("Background AOF rewrite was ended: the AOF was switched off"),
+            Err(error) => {
+                server.aof.rewrite_failed_at_ms.store(clock::now_ms(), Ordering::Relaxed);
+                log::warning(&format!("Background AOF rewrite failed: {error}"));
+            }
         }
         // If it was ended meanwhile, another one may have been asked for.
         let _ = server.aof.rewriting.compare_exchange(number, 0, Ordering::AcqRel, Ordering::Acquire);
@@ -513,43 +552,46 @@ pub fn ask_for_rewrite(server: &Arc<Server>, later: bool) -> Rewrite {
     if scheduled { Rewrite::Scheduled } else { Rewrite::Started }
 }
 
-fn rewrite(server: &Arc<Server>) -> io::Result<()> {
-    const NOT_OPEN: &str = "there is no append only file";
+/// Another snapshot has to end before a rewrite can begin.
+fn must_wait(server: &Server) -> bool {
+    // A rewrite that is not wanted any more ends at once.
+    let is_ending = server.aof.running.load(Ordering::Acquire) != 0;
+    let is_busy = server.snapshots.is_busy() || server.persistence.saving.load(Ordering::Acquire);
+    is_busy && !is_ending
+}
+
+/// The AOF that rewrite `number` is about: none once it was switched off, be it on again.
+fn rewritten<'a>(server: &Server, core: &'a mut Option<Core>, number: u64) -> io::Result<&'a mut Core> {
+    let is_wanted = server.aof.rewriting.load(Ordering::Acquire) == number;
+    core.as_mut().filter(|_| is_wanted).ok_or_else(|| io::Error::other("the AOF was switched off"))
+}
+
+fn rewrite(server: &Arc<Server>, number: u64) -> io::Result<()> {
     // What can be synced before the world stops need not be while it does.
     if let Some(core) = &mut *server.aof.core.lock() {
         core.drain(server)?;
         core.sync(server)?;
     }
-    let was_open = server.aof.is_open();
-    if !was_open {
-        begin_waiting(server)?;
+    if !server.aof.is_open() {
+        let writer = open_waiting(server)?;
+        let _world = server.gate.stop_world();
+        // It may have been switched on meanwhile.
+        if !server.aof.is_open() {
+            begin_waiting(server, writer)?;
+        }
     }
-    let rdb_base = server.settings().aof_use_rdb_preamble;
-    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase, is_commands: !rdb_base };
-    let begin = |_: &mut crate::gate::World<'_>| {
-        let mut core = server.aof.core.lock();
-        let core = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
-        core.drain(server)?;
-        core.writer.rotate(None)?;
-        server.log.forget_db();
-        core.pending = select_of_stream(server);
-        Ok(())
-    };
-    let create = |&(): &()| {
-        let core = server.aof.core.lock();
-        core.as_ref().ok_or_else(|| io::Error::other(NOT_OPEN))?.writer.create_base()
-    };
-    let taken = snapshot::take(server, &shape, create, begin).and_then(|(mut base, ())| base.sync());
+    let done = write_base(server, number).and_then(|has_rdb_base| take_up_base(server, number, has_rdb_base));
+    done.inspect_err(|_| give_up_base(server))
+}
+
+/// The temporary base is whole and safe: it takes the place of all before the increment being written.
+fn take_up_base(server: &Server, number: u64, has_rdb_base: bool) -> io::Result<()> {
+    let settings = server.settings();
     let mut core = server.aof.core.lock();
-    let core_ref = core.as_mut().ok_or_else(|| io::Error::other(NOT_OPEN))?;
-    if let Err(error) = taken {
-        let _ = core_ref.writer.abandon_rewrite();
-        return Err(error);
-    }
-    core_ref.writer.set_rdb_base(rdb_base);
+    let core_ref = rewritten(server, &mut core, number)?;
+    core_ref.writer.set_rdb_base(has_rdb_base);
     core_ref.writer.finish_rewrite(None)?;
     server.aof.waits_for_base.store(false, Ordering::Relaxed);
-    let settings = server.settings();
     let storage = Disk::new(&settings.dir);
     let names = names(&settings);
     let manifest = core_ref.writer.manifest();
@@ -557,46 +599,121 @@ fn rewrite(server: &Arc<Server>) -> io::Result<()> {
     let size = files.filter_map(|info| storage.size(&names.path(&info.name)).ok().flatten()).sum();
     server.aof.base_bytes.store(size, Ordering::Relaxed);
     server.aof.current_bytes.store(size, Ordering::Relaxed);
-    if !was_open && !settings.appendonly {
+    if !settings.appendonly {
         // BGREWRITEAOF with the AOF switched off makes one, but does not go on with it.
         *core = None;
     }
     Ok(())
 }
 
-/// Opens an AOF that has no base yet: the rewrite that follows gives it one.
-fn begin_waiting(server: &Arc<Server>) -> io::Result<()> {
+/// Writes the dataset as it is to a temporary base, while writes go to a new increment. Returns whether it is an RDB
+/// file.
+fn write_base(server: &Arc<Server>, number: u64) -> io::Result<bool> {
+    let rdb_base = server.settings().aof_use_rdb_preamble;
+    let shape = Shape { version: RdbVersion::V11, purpose: Purpose::AofBase, is_commands: !rdb_base };
+    let begin = |_: &mut crate::gate::World<'_>| {
+        let mut core = server.aof.core.lock();
+        let core = rewritten(server, &mut core, number)?;
+        core.drain(server)?;
+        core.writer.rotate(None)?;
+        server.log.forget_db();
+        core.pending = select_of_stream(server);
+        Ok(())
+    };
+    let create = |&(): &()| {
+        let mut core = server.aof.core.lock();
+        rewritten(server, &mut core, number)?.writer.create_base()
+    };
+    let (mut base, ()) = snapshot::take(server, &shape, create, begin)?;
+    base.sync()?;
+    Ok(rdb_base)
+}
+
+/// A rewrite has failed: what it wrote goes, and what was waiting for it where nobody wants that any more.
+fn give_up_base(server: &Server) {
+    let settings = server.settings();
+    let names = names(&settings);
+    // It may never have come to be.
+    let _ = Disk::new(&settings.dir).remove(&names.path(&names.temporary_base()));
+    let mut core = server.aof.core.lock();
+    let is_useless =
+        |core: &Core| core.writer.is_waiting() && (!settings.appendonly || core.writer.is_poisoned());
+    if core.as_ref().is_some_and(is_useless) {
+        *core = None;
+        forget_waiting(server, &settings);
+    }
+}
+
+/// What would have waited for a base is closed: its file goes, and nobody waits for it.
+fn forget_waiting(server: &Server, settings: &Settings) {
+    let names = names(settings);
+    let _ = Disk::new(&settings.dir).remove(&names.path(&names.temporary_incr()));
+    server.aof.waits_for_base.store(false, Ordering::Relaxed);
+    server.persistence.set_durable_offset(u64::MAX);
+    server.post_all(|| Mail::LogMoved);
+}
+
+/// Makes the file of an AOF that has no base yet: the rewrite that follows gives it one.
+fn open_waiting(server: &Server) -> io::Result<AofWriter<Disk>> {
     let settings = server.settings();
     let storage = Disk::new(&settings.dir);
     let names = names(&settings);
     let found = plan(&storage, &names).map_err(|error| io::Error::other(error.to_string()))?;
-    let writer = AofWriter::open_waiting(storage, names, found.manifest)?;
-    let _world = server.gate.stop_world();
+    AofWriter::open_waiting(storage, names, found.manifest)
+}
+
+/// With the world at rest.
+fn begin_waiting(server: &Arc<Server>, writer: AofWriter<Disk>) -> io::Result<()> {
     server.aof.waits_for_base.store(true, Ordering::Relaxed);
     start_writing(server, writer)
 }
 
-/// `appendonly` was switched while the server runs.
-pub fn switch(server: &Arc<Server>, on: bool) {
-    // Until the rewrite is done, what is on disk is not what would be read.
-    server.aof.waits_for_base.store(on && !server.aof.is_open(), Ordering::Relaxed);
-    if on {
-        if start_rewrite(server) == Rewrite::Scheduled {
-            log::notice(
-                "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
-                 start when possible.",
-            );
-        }
-    } else if let Some(mut core) = server.aof.core.lock().take() {
-        if server.aof.is_rewriting() {
-            log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
-        }
-        server.aof.rewriting.store(0, Ordering::Release);
-        server.aof.scheduled.store(false, Ordering::Relaxed);
-        let _ = core.drain(server).and_then(|()| core.writer.close());
-        server.persistence.set_durable_offset(u64::MAX);
-        server.post_all(|| Mail::LogMoved);
+/// `appendonly` was switched on while the server runs; the world is at rest. After an error there is no AOF.
+pub fn switch_on(server: &Arc<Server>) -> io::Result<()> {
+    if !server.persistence.aof_write_ok.swap(true, Ordering::Relaxed) {
+        log::warning("AOF reopen, just ignore the last error.");
     }
+    // A rewrite that waits for another snapshot opens the files when its turn has come.
+    if !server.aof.is_open() && !must_wait(server) {
+        open_waiting(server).and_then(|writer| begin_waiting(server, writer)).inspect_err(|error| {
+            log::warning(&format!(
+                "Can't open the append-only file: {error}. Redis needs to enable the AOF but can't trigger a background \
+                 AOF rewrite operation."
+            ));
+        })?;
+    }
+    if start_rewrite(server) == Rewrite::Scheduled {
+        log::notice(
+            "AOF was enabled but there is already another background operation. An AOF background was scheduled to \
+             start when possible.",
+        );
+    }
+    Ok(())
+}
+
+/// As [`switch_on`] where nobody could be told that it failed: it is tried again from time to time.
+pub fn resume(server: &Arc<Server>) {
+    if server.settings().appendonly {
+        let _ = switch_on(server);
+    }
+}
+
+/// `appendonly` was switched off, or what the AOF holds is of a dataset that is no more; the world is at rest.
+pub fn switch_off(server: &Arc<Server>) {
+    let mut core = server.aof.core.lock();
+    if server.aof.is_rewriting() {
+        log::notice(&format!("Killing running AOF rewrite child: {}", std::process::id()));
+    }
+    server.aof.rewriting.store(0, Ordering::Release);
+    server.aof.scheduled.store(false, Ordering::Relaxed);
+    let Some(mut core) = core.take() else { return };
+    if core.writer.is_waiting() {
+        forget_waiting(server, &server.settings());
+        return;
+    }
+    let _ = core.drain(server).and_then(|()| core.writer.close());
+    server.persistence.set_durable_offset(u64::MAX);
+    server.post_all(|| Mail::LogMoved);
 }
 
 /// `appendfsync` was changed: replies that wait for the disk because of `always` wait no longer than for this.
@@ -609,12 +726,15 @@ pub fn fsync_changed(server: &Server, old: AppendFsync) {
 }
 
 /// Rewrites when the file has grown by as much as the configuration says, or when there should be one and is
-/// not: what would have opened it failed, or a full sync came in between.
-pub fn cron(server: &Arc<Server>, settings: &Settings) {
+/// not, or none with a base: what would have made it failed, or a full sync came in between.
+pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     let is_rewriting = server.aof.rewriting.load(Ordering::Acquire) != 0;
+    let lacks_base = !server.aof.is_open() || server.aof.waits_for_base.load(Ordering::Relaxed);
+    let failed_ms = server.aof.rewrite_failed_at_ms.load(Ordering::Relaxed);
     if settings.appendonly
-        && !server.aof.is_open()
+        && lacks_base
         && !is_rewriting
+        && now_ms - failed_ms > REWRITE_RETRY_MS
         && !server.loading.load(Ordering::Relaxed)
     {
         start_rewrite(server);

@@ -216,16 +216,13 @@ pub fn timeout_reply(resp: Resp) -> Vec<u8> {
 }
 
 /// Counts a command that ended without being run again.
-pub fn count_end(
-    server: &Server,
-    stats: &ThreadStats,
-    command: &'static Command,
-    error: Option<&ReplyError>,
-) {
+pub fn count_end(server: &Server, stats: &ThreadStats, waiter: &Waiter, error: Option<&ReplyError>) {
+    let command = &stats.commands[waiter.command.id];
     stats.processed.add(1);
-    stats.commands[command.id].calls.add(1);
+    command.calls.add(1);
+    server.slowlog.record_waited(&server.settings(), crate::clock::now_ms(), waiter);
     if let Some(error) = error {
-        stats.commands[command.id].failed.add(1);
+        command.failed.add(1);
         stats.error_replies.add(1);
         server.stats.count_error(error.code());
     }
@@ -238,7 +235,7 @@ pub fn release(server: &Server, stats: &ThreadStats, conn: &mut Conn, error: Opt
     if !forget(server, &mut conn.session) {
         return false;
     }
-    count_end(server, stats, waiter.command, error);
+    count_end(server, stats, &waiter, error);
     let reply = match error {
         None => timeout_reply(conn.session.resp),
         Some(error) => {

@@ -30,6 +30,7 @@ pub fn run(server: &Arc<Server>) {
         server.stats.peak_memory_bytes.fetch_max(crate::memory::used_bytes(), Ordering::Relaxed);
         server.replication.failover.cron(server, now_ms);
         server.replication.full_syncs.start_if_due(server, now_ms);
+        crate::persist::start_scheduled_save(server);
         if now_ms / 1000 != second {
             second = now_ms / 1000;
             server.post_all(|| Mail::Sweep);

@@ -5,8 +5,8 @@
 use crate::clock;
 use parking_lot::RwLock;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// How important a line is.
@@ -37,7 +37,28 @@ pub enum Role {
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Notice as u8);
 static ROLE: AtomicU8 = AtomicU8::new(b'M');
-static SINK: RwLock<Option<File>> = RwLock::new(None);
+static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+
+/// A file is opened for each line: whoever rotates logs renames it, tells nobody, and expects the next line under the
+/// old name.
+struct Sink {
+    path: PathBuf,
+    /// As it was found at first: it takes the lines for which no file can be opened.
+    fallback: File,
+}
+
+impl Sink {
+    fn open(path: &Path) -> io::Result<File> {
+        OpenOptions::new().create(true).append(true).open(path)
+    }
+
+    fn write(&self, text: &[u8]) -> io::Result<()> {
+        match Sink::open(&self.path) {
+            Ok(mut file) => file.write_all(text),
+            Err(_) => (&self.fallback).write_all(text),
+        }
+    }
+}
 
 /// Lines less important than this are dropped. Unknown names mean `nothing`.
 pub fn set_level(name: &str) {
@@ -56,11 +77,11 @@ pub fn set_role(role: Role) {
 }
 
 /// Logs to a file from now on, or to standard output when `path` is empty.
-pub fn open(path: &Path) -> std::io::Result<()> {
+pub fn open(path: &Path) -> io::Result<()> {
     *SINK.write() = if path.as_os_str().is_empty() {
         None
     } else {
-        Some(OpenOptions::new().create(true).append(true).open(path)?)
+        Some(Sink { path: path.to_owned(), fallback: Sink::open(path)? })
     };
     Ok(())
 }
@@ -96,8 +117,8 @@ pub fn line(level: Level, message: &str) {
 pub fn raw(text: &str) {
     let sink = SINK.read();
     let _ = match &*sink {
-        Some(file) => (&mut &*file).write_all(text.as_bytes()),
-        None => std::io::stdout().write_all(text.as_bytes()),
+        Some(sink) => sink.write(text.as_bytes()),
+        None => io::stdout().write_all(text.as_bytes()),
     };
 }
 

@@ -1,11 +1,11 @@
 //! Persistence, as far as the server's state goes: what was saved when, and whether writes are to be refused.
 
-use crate::config::Settings;
+use crate::config::{Settings, strerror};
 use crate::server::Server;
 use crate::snapshot::Job;
 use protocol::ReplyError;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, Ordering};
 
 pub struct Persistence {
     /// How far the log is known to be on disk.
@@ -13,9 +13,13 @@ pub struct Persistence {
     pub last_save_ms: AtomicI64,
     pub last_bgsave_ok: AtomicBool,
     pub aof_write_ok: AtomicBool,
+    /// What the system said when that became false.
+    aof_errno: AtomicI32,
     /// Changes made up to the last save.
     pub changes_at_save: AtomicU64,
     pub saving: AtomicBool,
+    /// A BGSAVE waits for what has to end before it can begin.
+    pub save_scheduled: AtomicBool,
     /// Entries that the last RDB file held, and those of them that had expired.
     pub loaded_keys: AtomicU64,
     pub loaded_expired: AtomicU64,
@@ -48,8 +52,10 @@ impl Persistence {
             last_save_ms: AtomicI64::new(now_ms),
             last_bgsave_ok: AtomicBool::new(true),
             aof_write_ok: AtomicBool::new(true),
+            aof_errno: AtomicI32::new(0),
             changes_at_save: AtomicU64::new(0),
             saving: AtomicBool::new(false),
+            save_scheduled: AtomicBool::new(false),
             loaded_keys: AtomicU64::new(0),
             loaded_expired: AtomicU64::new(0),
             saves: AtomicU64::new(0),
@@ -72,12 +78,21 @@ impl Persistence {
         let save_failed = settings.stop_writes_on_bgsave_error
             && !settings.save.is_empty()
             && !self.last_bgsave_ok.load(Ordering::Relaxed);
-        save_failed || !self.aof_write_ok.load(Ordering::Relaxed)
+        save_failed || settings.appendonly && !self.aof_write_ok.load(Ordering::Relaxed)
+    }
+
+    /// The AOF could not be written or synced. Returns whether it was in order before.
+    pub fn aof_failed(&self, error: &std::io::Error) -> bool {
+        // What follows a failed sync says nothing of its own.
+        if let Some(errno) = error.raw_os_error() {
+            self.aof_errno.store(errno, Ordering::Relaxed);
+        }
+        self.aof_write_ok.swap(false, Ordering::Relaxed)
     }
 
     /// What a write is told while they are refused.
-    pub fn write_refusal(&self) -> ReplyError {
-        if self.aof_write_ok.load(Ordering::Relaxed) {
+    pub fn write_refusal(&self, settings: &Settings) -> ReplyError {
+        if !settings.appendonly || self.aof_write_ok.load(Ordering::Relaxed) {
             ReplyError::fixed(
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. \
                  Commands that may modify the data set are disabled, because this instance is configured to report \
@@ -85,7 +100,8 @@ impl Persistence {
                  the Redis logs for details about the RDB error.",
             )
         } else {
-            ReplyError::fixed("MISCONF Errors writing to the AOF file: Input/output error")
+            let error = std::io::Error::from_raw_os_error(self.aof_errno.load(Ordering::Relaxed));
+            ReplyError::new(format!("MISCONF Errors writing to the AOF file: {}", strerror(&error)))
         }
     }
 }
@@ -103,11 +119,19 @@ pub fn start_save(server: &Arc<Server>) -> bool {
     true
 }
 
+/// Starts the BGSAVE that was put off, once nothing stands in its way any more.
+pub fn start_scheduled_save(server: &Arc<Server>) {
+    let scheduled = &server.persistence.save_scheduled;
+    if scheduled.load(Ordering::Relaxed) && !server.aof.is_rewriting() && start_save(server) {
+        scheduled.store(false, Ordering::Relaxed);
+    }
+}
+
 /// What is due about once a second: the save points.
 pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     /// After a failed save, so long until the next try.
     const RETRY_MS: i64 = 5_000;
-    crate::aof::cron(server, settings);
+    crate::aof::cron(server, settings, now_ms);
     let persistence = &server.persistence;
     let changes = server.changes().saturating_sub(persistence.changes_at_save.load(Ordering::Relaxed));
     let since_ms = now_ms - persistence.last_save_ms.load(Ordering::Relaxed);
@@ -115,7 +139,8 @@ pub fn cron(server: &Arc<Server>, settings: &Settings, now_ms: i64) {
     let may_try = persistence.last_bgsave_ok.load(Ordering::Relaxed) || now_ms - retried > RETRY_MS;
     let due =
         settings.save.iter().find(|save| changes >= save.changes.max(1) && since_ms > save.seconds * 1000);
-    if let Some(save) = due.filter(|_| may_try && !server.loading.load(Ordering::Relaxed)) {
+    let may_try = may_try && !server.loading.load(Ordering::Relaxed) && !server.aof.is_rewriting();
+    if let Some(save) = due.filter(|_| may_try) {
         crate::log::notice(&format!("{} changes in {} seconds. Saving...", save.changes, save.seconds));
         persistence.last_try_ms.store(now_ms, Ordering::Relaxed);
         start_save(server);

@@ -54,6 +54,7 @@ pub fn serve(start: Start) -> io::Result<i32> {
         huge_pages::disable();
     }
     announce(configured);
+    supervised::begin();
     let possible =
         limits::open_files_at_start(values.int("maxclients") as usize).map_err(io::Error::other)?;
     set(&mut values, "maxclients", &possible.to_string());
@@ -167,11 +168,17 @@ fn run(config: Config, users: &[Vec<String>]) -> io::Result<i32> {
             panic!("the acceptor cannot go on: {error}");
         }
     })?;
-    crate::start::load(&server).map_err(io::Error::other)?;
-    drop(loading);
-    server.start_followers()?;
-    ready(&settings);
-    Ok(shutdown::run(&server))
+    let loader = server.clone();
+    // On a thread of its own: the end can be asked for, and come, while it is at it.
+    spawn("loader", move || {
+        let loaded = crate::start::load(&loader).map_err(io::Error::other);
+        drop(loading);
+        match loaded.and_then(|()| loader.start_followers()) {
+            Ok(()) => ready(&loader.settings()),
+            Err(error) => loader.shutdown.fail(error),
+        }
+    })?;
+    shutdown::run(&server)
 }
 
 /// Gives the Unix socket the permissions of `unixsocketperm`, where that is set.
@@ -196,7 +203,13 @@ fn ready(settings: &crate::config::Settings) {
     if !settings.unixsocket.is_empty() {
         log::notice("Ready to accept connections unix");
     }
-    supervised::notify("STATUS=Ready to accept connections\nREADY=1\n");
+    supervised::notify(match settings.replicaof {
+        None => "STATUS=Ready to accept connections\n",
+        Some(_) => {
+            "STATUS=Ready to accept connections in read-only mode. Waiting for MASTER <-> REPLICA sync\n"
+        }
+    });
+    supervised::notify("READY=1\n");
 }
 
 /// `redis-check-rdb`. Returns its exit code.

@@ -137,8 +137,6 @@ impl Server {
         self.start_thread("replication", crate::replication::run_link)?;
         if self.cluster.is_some() {
             self.start_thread("cluster", crate::cluster::run_applier)?;
-        } else if let Some((host, port)) = &self.settings().replicaof {
-            self.replication.follow(self, host, *port);
         }
         Ok(())
     }
@@ -218,28 +216,38 @@ impl Server {
     /// Brings everything to disk before the process ends; nothing is written meanwhile, as the world is at rest. The
     /// error says why it cannot end.
     pub fn prepare_shutdown(&self, how: crate::process::shutdown::How) -> Result<(), String> {
-        use crate::process::shutdown::Saving;
-        if self.aof.waits_for_base.load(Ordering::Relaxed) {
+        use crate::process::{shutdown::Saving, supervised};
+        if self.settings().appendonly && self.aof.writes_first_base() {
             if !how.force {
-                return Err("Writing initial AOF, can't exit".into());
+                supervised::notify("STATUS=Writing initial AOF, can't exit.\n");
+                return Err("Writing initial AOF, can't exit.".into());
             }
             crate::log::warning("Writing initial AOF. Exit anyway.");
         }
-        self.aof
-            .finish_for_good(self)
-            .map_err(|error| format!("Error writing the append only file at exit: {error}."))?;
+        // What cannot be written now could not be later, and whoever ends the process may be after that very disk.
+        if let Err(error) = self.aof.finish_for_good(self) {
+            crate::log::warning(&format!("Error writing the append only file at exit: {error}."));
+        }
         let save = match how.saving {
             Saving::Yes => true,
             Saving::No => false,
             Saving::IfConfigured => !self.settings().save.is_empty(),
         };
-        if save && !self.loading.load(Ordering::Relaxed) {
+        if save {
             crate::log::notice("Saving the final RDB snapshot before exiting.");
-            crate::snapshot::save_at_rest(self)
-                .map_err(|error| format!("Error trying to save the DB, can't exit: {error}."))?;
+            supervised::notify("STATUS=Saving the final RDB snapshot\n");
+            if let Err(error) = crate::snapshot::save_at_rest(self) {
+                if !how.force {
+                    supervised::notify("STATUS=Error trying to save the DB, can't exit.\n");
+                    return Err(format!("Error trying to save the DB, can't exit: {error}."));
+                }
+                crate::log::warning(&format!("Error trying to save the DB: {error}. Exit anyway."));
+            }
         }
-        if let Some(cluster) = &self.cluster {
-            cluster.save().map_err(|error| format!("Error saving the cluster node config: {error}."))?;
+        if let Some(cluster) = &self.cluster
+            && let Err(error) = cluster.save()
+        {
+            crate::log::warning(&format!("Error saving the cluster node config: {error}."));
         }
         Ok(())
     }
@@ -279,8 +287,11 @@ impl Server {
         }
         self.stats.track_times(new.latency_tracking);
         self.replication.count_good(self, crate::clock::now_ms());
-        if new.appendonly != old.appendonly {
-            crate::aof::switch(self, new.appendonly);
+        match (old.appendonly, new.appendonly) {
+            (false, true) => crate::aof::switch_on(self)
+                .map_err(|_| ("appendonly", "Unable to turn on AOF. Check server logs.".into()))?,
+            (true, false) => crate::aof::switch_off(self),
+            _ => {}
         }
         if new.appendfsync != old.appendfsync {
             crate::aof::fsync_changed(self, old.appendfsync);

@@ -1,6 +1,9 @@
 //! SLOWLOG: the commands that took longest, most recent first.
 
-use crate::exec::Cx;
+use crate::blocking::Waiter;
+use crate::config::Settings;
+use crate::exec::table::Command;
+use crate::exec::{Cx, Session};
 use parking_lot::Mutex;
 use protocol::Argv;
 use std::collections::VecDeque;
@@ -24,28 +27,46 @@ pub struct Slowlog {
 }
 
 impl Slowlog {
+    /// Notes a command that has run. What a script calls is nobody's: no client has sent it.
     #[cold]
     pub fn record(&self, cx: &Cx<'_>, argv: Argv<'_>, micros: u64) {
-        if cx.settings.slowlog_max_len == 0 {
+        let client = (!cx.in_script).then_some(&*cx.session);
+        self.note(cx.settings, cx.now_ms, (cx.command, argv, client), micros);
+    }
+
+    /// Notes a command that has waited for keys, and ends without being run again: waiting is not slow.
+    #[cold]
+    pub fn record_waited(&self, settings: &Settings, now_ms: i64, waiter: &Waiter) {
+        if settings.slowlog_slower_than_micros == 0 {
+            let ended = (waiter.command, waiter.argv.as_argv(), Some(&waiter.session));
+            self.note(settings, now_ms, ended, 0);
+        }
+    }
+
+    fn note(
+        &self,
+        settings: &Settings,
+        now_ms: i64,
+        (command, argv, client): (&'static Command, Argv<'_>, Option<&Session>),
+        micros: u64,
+    ) {
+        if settings.slowlog_max_len == 0 {
             return;
         }
-        // What a script calls comes from nobody.
-        let (peer, name) = match cx.in_script {
-            true => (String::new(), String::new()),
-            false => (cx.session.peer.clone(), cx.session.name.clone()),
-        };
+        let (peer, name) =
+            client.map(|client| (client.peer.clone(), client.name.clone())).unwrap_or_default();
         let mut entries = self.entries.lock();
         let id = entries.0;
         entries.0 += 1;
         entries.1.push_front(Entry {
             id,
-            unix_seconds: cx.now_ms / 1000,
+            unix_seconds: now_ms / 1000,
             micros,
-            args: trimmed(argv, &crate::secrets::of(cx.command, argv)),
+            args: trimmed(argv, &crate::secrets::of(command, argv)),
             peer,
             name,
         });
-        entries.1.truncate(cx.settings.slowlog_max_len);
+        entries.1.truncate(settings.slowlog_max_len);
     }
 
     pub fn len(&self) -> usize {

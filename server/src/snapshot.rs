@@ -8,7 +8,7 @@ mod load;
 mod progress;
 mod sheet;
 
-pub use load::{Filler, Loaded, Staged, load_file, load_staged, read_into_dataset, read_options};
+pub use load::{Filler, Loaded, Staged, load_file, load_staged, note_load, read_into_dataset, read_options};
 pub use progress::Progress;
 use sheet::{Form, Sheet};
 
@@ -16,6 +16,7 @@ use crate::clock;
 use crate::config::Settings;
 use crate::gate::World;
 use crate::log;
+use crate::replication::{full_sync, transfer};
 use crate::server::Server;
 use keyspace::table::Item;
 use keyspace::{Entry, Object, SharedObject, SlotSaver, ValueRef};
@@ -62,6 +63,8 @@ pub struct Snapshots {
     queue: Mutex<Option<mpsc::Sender<Job>>>,
     /// The save that runs is of no use any more.
     save_cancelled: AtomicBool,
+    /// Held while the file of a background save is made, or gets its name; true once there is to be none any more.
+    ended: Mutex<bool>,
     /// A job is being done.
     busy: AtomicBool,
     taken: AtomicU64,
@@ -87,7 +90,34 @@ impl Snapshots {
 
     /// Ends the BGSAVE that runs, if one does, without a file: what it saves is out of date.
     pub fn cancel_save(&self) {
+        // One that is getting its name now has come in time; from here on none does.
+        let _naming = self.ended.lock();
         self.save_cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// The process ends: what has no name yet will have none, and does not stay behind.
+    pub fn end(&self, settings: &Settings) {
+        *self.ended.lock() = true;
+        let names = [temporary_background_name(), full_sync::temporary_name(), transfer::temporary_name()];
+        for name in names {
+            let _ = std::fs::remove_file(settings.dir.join(name));
+        }
+    }
+
+    /// The right to make a file, or give it its name, while this is held; an error once the process ends.
+    pub fn claim_files(&self) -> io::Result<impl Drop> {
+        let ended = self.ended.lock();
+        if *ended { Err(io::ErrorKind::Interrupted.into()) } else { Ok(ended) }
+    }
+
+    /// As [`Snapshots::claim_files`], for the file of a BGSAVE: an error too when that has been cancelled.
+    fn claim_dump(&self) -> io::Result<impl Drop> {
+        let claim = self.claim_files()?;
+        if self.save_cancelled.load(Ordering::Relaxed) {
+            Err(io::ErrorKind::Interrupted.into())
+        } else {
+            Ok(claim)
+        }
     }
 
     pub fn submit(&self, job: Job) {
@@ -327,8 +357,7 @@ impl Purpose {
     fn is_wanted(self, server: &Server) -> bool {
         match self {
             Purpose::Dump => !server.snapshots.save_cancelled.load(Ordering::Relaxed),
-            // It is taken away when the AOF is switched off.
-            Purpose::AofBase => server.aof.is_open(),
+            Purpose::AofBase => server.aof.is_rewrite_wanted(),
             Purpose::Replicas | Purpose::FunctionsForReplicas => {
                 server.replication.full_syncs.is_wanted(server)
             }
@@ -443,24 +472,32 @@ pub fn save_at_rest(server: &Server) -> io::Result<()> {
     let path = settings.dir.join(&settings.dbfilename);
     let changes = server.changes();
     server.snapshots.cancel_save();
-    let result = write_atomically(&path, &temporary_name(), |file| {
-        let mut drag = Drag::default();
-        let mut writer = Sheet::new(form, file, version, settings.rdb_checksum)?;
-        writer.head(&saved_by(server, &ON_DISK, StreamPlace::now(server)), false)?;
-        let libraries = server.scripts.libraries.current();
-        libraries.iter().try_for_each(|library| writer.function(&library.body))?;
-        let mut current = None;
-        for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
-            for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
-                collector.save(db.index(), slot, &mut db.lock(slot).iter());
-                drag.wait(server, &collector, || true);
-                collector.drain(&mut writer, &mut current, || ())?;
+    let result = write_atomically(
+        &path,
+        &temporary_name(),
+        || Ok(()),
+        |file| {
+            let mut drag = Drag::default();
+            let mut writer = Sheet::new(form, file, version, settings.rdb_checksum)?;
+            writer.head(&saved_by(server, &ON_DISK, StreamPlace::now(server)), false)?;
+            let libraries = server.scripts.libraries.current();
+            libraries.iter().try_for_each(|library| writer.function(&library.body))?;
+            let mut current = None;
+            for db in server.keyspace.dbs().iter().filter(|db| !db.is_empty()) {
+                for slot in Slot::all().filter(|&slot| db.key_count(slot) > 0) {
+                    collector.save(db.index(), slot, &mut db.lock(slot).iter());
+                    drag.wait(server, &collector, || true);
+                    collector.drain(&mut writer, &mut current, || ())?;
+                }
             }
-        }
-        writer.finish().map(|_| ())
-    });
+            writer.finish().map(|_| ())
+        },
+    );
     server.snapshots.progress.end(false);
-    note_save(server, &result, changes);
+    match &result {
+        Ok(()) => note_saved(server, changes),
+        Err(error) => log::warning(&format!("Error saving DB on disk: {error}")),
+    }
     result
 }
 
@@ -472,8 +509,9 @@ fn background_save(server: &Arc<Server>, is_announced: bool) {
     if !is_announced {
         server.snapshots.announce_save(server.keyspace.len() as u64);
     }
-    let name = format!("temp-bgsave-{}.rdb", std::process::id());
-    let result = write_atomically(&path, &name, |file| {
+    let name = temporary_background_name();
+    let claim = || server.snapshots.claim_dump();
+    let result = write_atomically(&path, &name, claim, |file| {
         take(
             server,
             &ON_DISK,
@@ -491,7 +529,7 @@ fn background_save(server: &Arc<Server>, is_announced: bool) {
     server.snapshots.progress.end(false);
     let is_cancelled = server.snapshots.save_cancelled.load(Ordering::Relaxed);
     if result.is_ok() || !is_cancelled {
-        note_save(server, &result, changes);
+        note_background_save(server, &result, changes);
     }
     match &result {
         Err(_) if is_cancelled => log::notice("Background saving was ended: it has been overtaken"),
@@ -501,19 +539,25 @@ fn background_save(server: &Arc<Server>, is_announced: bool) {
     server.persistence.saving.store(false, Ordering::Release);
 }
 
-/// Notes how a save of the dataset ended; `changes` had been made when it began.
-pub fn note_save(server: &Server, result: &io::Result<()>, changes: u64) {
-    let persistence = &server.persistence;
-    persistence.last_bgsave_ok.store(result.is_ok(), Ordering::Relaxed);
+/// Notes how a background save ended; `changes` had been made when it began. That one failed is held against the
+/// server until another succeeds; whoever asks for a save and waits for it is told himself.
+pub fn note_background_save(server: &Server, result: &io::Result<()>, changes: u64) {
     match result {
-        Ok(()) => {
-            persistence.saves.fetch_add(1, Ordering::Relaxed);
-            persistence.changes_at_save.store(changes, Ordering::Relaxed);
-            persistence.last_save_ms.store(clock::now_ms(), Ordering::Relaxed);
-            log::notice("DB saved on disk");
+        Ok(()) => note_saved(server, changes),
+        Err(error) => {
+            server.persistence.last_bgsave_ok.store(false, Ordering::Relaxed);
+            log::warning(&format!("Error saving DB on disk: {error}"));
         }
-        Err(error) => log::warning(&format!("Error saving DB on disk: {error}")),
     }
+}
+
+fn note_saved(server: &Server, changes: u64) {
+    let persistence = &server.persistence;
+    persistence.last_bgsave_ok.store(true, Ordering::Relaxed);
+    persistence.saves.fetch_add(1, Ordering::Relaxed);
+    persistence.changes_at_save.store(changes, Ordering::Relaxed);
+    persistence.last_save_ms.store(clock::now_ms(), Ordering::Relaxed);
+    log::notice("DB saved on disk");
 }
 
 /// The name of what SAVE and the save at shutdown write, until it is whole.
@@ -521,20 +565,28 @@ pub fn temporary_name() -> String {
     format!("temp-{}.rdb", std::process::id())
 }
 
-/// Writes a file under a temporary name, and gives it its own when all of it is on disk.
-pub fn write_atomically(
+/// The name of what BGSAVE writes, until it is whole.
+fn temporary_background_name() -> String {
+    format!("temp-bgsave-{}.rdb", std::process::id())
+}
+
+/// Writes a file under a temporary name, and gives it its own when all of it is on disk. What `claim` returns is held
+/// while the file is made, and while it is named.
+fn write_atomically<C>(
     path: &Path,
     name: &str,
+    claim: impl Fn() -> io::Result<C>,
     write: impl FnOnce(&mut io::BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let temporary: PathBuf = dir.join(name);
     let written = (|| {
-        let mut file = io::BufWriter::with_capacity(256 * 1024, File::create(&temporary)?);
+        let created = claim().and_then(|_claim| File::create(&temporary))?;
+        let mut file = io::BufWriter::with_capacity(256 * 1024, created);
         write(&mut file)?;
         let file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
-        std::fs::rename(&temporary, path)?;
+        claim().and_then(|_claim| std::fs::rename(&temporary, path))?;
         File::open(dir)?.sync_all()
     })();
     if written.is_err() {

@@ -20,7 +20,15 @@ pub fn load(server: &Arc<Server>) -> Result<(), String> {
     if let Some(cluster) = &server.cluster {
         cluster.account_for_keys(server);
     }
-    let _world = server.gate.stop_world();
+    let mut world = server.gate.stop_world();
+    // Before anybody is served: no write is taken that our master knows nothing of, and no REPLICAOF undone.
+    if server.cluster.is_none()
+        && let Some((host, port)) = &settings.replicaof
+    {
+        // What was read in may have said where it goes on; otherwise all has to come from the master.
+        server.replication.lacks_history.store(server.log.end() == 0, Ordering::Relaxed);
+        server.replication.follow_at_rest(server, &mut world, host, *port);
+    }
     server.loading.store(false, Ordering::Relaxed);
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! Servers to test: processes on free ports, in temporary folders, gone when dropped.
 
-use crate::cluster::free_port;
+use crate::cluster::{SOON, free_port, wait_until};
 use crate::resp::{Client, Value};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 pub struct Server {
     child: Child,
-    binary: PathBuf,
+    /// The program, and what it is given before the directives.
+    command: Vec<OsString>,
     args: Vec<String>,
     pub folder: PathBuf,
     pub port: u16,
@@ -24,6 +26,17 @@ impl Server {
 
     /// As [`Server::start`], from a configuration file, which the directives follow.
     pub fn start_with(binary: &Path, file: Option<&Path>, directives: &[&str]) -> Server {
+        Server::start_command(vec![binary.into()], file, directives)
+    }
+
+    /// As [`Server::start`], after commands of a shell whose process becomes the server's.
+    pub fn start_after(preparations: &str, binary: &Path, directives: &[&str]) -> Server {
+        let script = format!("{preparations}; exec \"$0\" \"$@\"");
+        let command = vec!["sh".into(), "-c".into(), script.into(), binary.into()];
+        Server::start_command(command, None, directives)
+    }
+
+    fn start_command(command: Vec<OsString>, file: Option<&Path>, directives: &[&str]) -> Server {
         let port = free_port();
         let folder = std::env::temp_dir().join(format!("balas-test-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder for the server");
@@ -31,8 +44,8 @@ impl Server {
         args.extend(["--port".to_owned(), port.to_string(), "--dir".into(), folder.display().to_string()]);
         args.extend(["--save".to_owned(), String::new()]);
         args.extend(directives.iter().map(|&directive| directive.to_owned()));
-        let child = spawn(binary, &args, &folder);
-        let mut server = Server { child, binary: binary.into(), args, folder, port };
+        let child = spawn(&command, &args, &folder);
+        let mut server = Server { child, command, args, folder, port };
         server.wait_until_ready();
         server
     }
@@ -41,12 +54,40 @@ impl Server {
     pub fn restart(&mut self) {
         // The connection is closed instead of answered.
         let _ = self.client().call(&["SHUTDOWN"]);
-        self.child.wait().expect("a child of ours");
-        self.child = spawn(&self.binary, &self.args, &self.folder);
+        self.wait_for_end();
+        self.launch(&[]);
         self.wait_until_ready();
     }
 
-    fn wait_until_ready(&mut self) {
+    /// Starts it again, with these directives too, once it has ended, and waits for nothing.
+    pub fn launch(&mut self, directives: &[&str]) {
+        let more = directives.iter().map(|&directive| directive.to_owned());
+        let args: Vec<String> = self.args.iter().cloned().chain(more).collect();
+        self.child = spawn(&self.command, &args, &self.folder);
+    }
+
+    /// Waits until the process has ended, and returns its exit code; `None` when a signal has killed it.
+    pub fn wait_for_end(&mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the server ends", SOON, || {
+            status = self.child.try_wait().expect("a child of ours");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {name} works");
+    }
+
+    /// Waits until it answers and has its dataset.
+    pub fn wait_until_ready(&mut self) {
         for _ in 0..1000 {
             if let Ok(mut client) = Client::connect(self.port)
                 && client.call(&["PING"]).is_ok_and(|reply| is_served(&reply))
@@ -84,16 +125,17 @@ impl Drop for Server {
     }
 }
 
-fn spawn(binary: &Path, args: &[String], folder: &Path) -> Child {
+fn spawn(command: &[OsString], args: &[String], folder: &Path) -> Child {
     let log = File::options().create(true).append(true).open(folder.join("log")).expect("a log file");
-    Command::new(binary)
+    Command::new(&command[0])
+        .args(&command[1..])
         .args(args)
         .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
         .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}", binary.display()))
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
 }
 
 /// Stock's server.

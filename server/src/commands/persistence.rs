@@ -8,17 +8,33 @@ fn save(cx: &mut Cx<'_>, _: &mut Args<'_>) -> Done {
     if cx.server.persistence.saving.load(Ordering::Acquire) {
         return Err(ReplyError::fixed("ERR Background save already in progress"));
     }
-    snapshot::save_at_rest(cx.server).map_err(|error| ReplyError::new(format!("ERR {error}")))?;
+    // The log says why.
+    snapshot::save_at_rest(cx.server).map_err(|_| ReplyError::fixed("ERR"))?;
     cx.reply.ok();
     Ok(())
 }
 
 fn bgsave(cx: &mut Cx<'_>, args: &mut Args<'_>) -> Done {
-    // Snapshots queue by themselves, so there is nothing that SCHEDULE would have to wait for.
-    args.flag("SCHEDULE");
+    const UNDER_WAY: ReplyError = ReplyError::fixed("ERR Background save already in progress");
+    let may_be_later = args.flag("SCHEDULE") || cx.in_transaction;
     args.finish()?;
-    if !persist::start_save(cx.server) {
-        return Err(ReplyError::fixed("ERR Background save already in progress"));
+    let (server, is_rewriting) = (cx.server, cx.server.aof.is_rewriting());
+    if server.persistence.saving.load(Ordering::Acquire) {
+        return Err(UNDER_WAY);
+    }
+    if is_rewriting && !may_be_later {
+        return Err(ReplyError::fixed(
+            "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to \
+             schedule a BGSAVE whenever possible.",
+        ));
+    }
+    if is_rewriting || cx.in_transaction {
+        server.persistence.save_scheduled.store(true, Ordering::Relaxed);
+        cx.reply.simple("Background saving scheduled");
+        return Ok(());
+    }
+    if !persist::start_save(server) {
+        return Err(UNDER_WAY);
     }
     cx.reply.simple("Background saving started");
     Ok(())

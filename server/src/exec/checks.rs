@@ -161,7 +161,7 @@ fn disk_healthy(c: &Checked<'_>) -> Result<(), ReplyError> {
     if !c.batch.disk_failed || !(c.does(Flags::WRITE) || c.command.has(Flags::TELLS_OF_DISK)) {
         return Ok(());
     }
-    Err(c.server.persistence.write_refusal())
+    Err(c.server.persistence.write_refusal(&c.batch.settings))
 }
 
 fn enough_replicas(c: &Checked<'_>) -> Result<(), ReplyError> {

@@ -6,12 +6,14 @@
 //!                                   └────────────▶ goes on serving ◀────┘
 //! ```
 
+use super::supervised;
 use crate::net::Mail;
 use crate::replication::Replica;
 use crate::server::Server;
 use crate::{clock, log};
 use parking_lot::{Condvar, Mutex};
 use protocol::{Reply, ReplyError, Resp};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -61,6 +63,8 @@ struct State {
     aborted: bool,
     /// It was a signal that asked.
     by_signal: bool,
+    /// The server cannot go on.
+    failed: Option<io::Error>,
     /// How long it waits for replicas.
     deadline_ms: Option<i64>,
 }
@@ -106,13 +110,22 @@ impl Shutdown {
         pending
     }
 
-    fn wait(&self) -> How {
+    /// The server cannot go on; nobody asked for that.
+    pub fn fail(&self, error: io::Error) {
+        self.state.lock().failed = Some(error);
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) -> io::Result<How> {
         let mut state = self.state.lock();
         loop {
+            if let Some(error) = state.failed.take() {
+                return Err(error);
+            }
             if let Some(how) = state.asked.take() {
                 state.under_way = true;
                 state.aborted = false;
-                return how;
+                return Ok(how);
             }
             self.changed.wait(&mut state);
         }
@@ -135,14 +148,20 @@ impl Shutdown {
     }
 }
 
-/// Waits until the end is asked for and can be carried out. Returns the exit code.
-pub fn run(server: &Arc<Server>) -> i32 {
+/// Waits until the end is asked for and can be carried out. Returns the exit code; an error is that of
+/// [`Shutdown::fail`].
+pub fn run(server: &Arc<Server>) -> io::Result<i32> {
     loop {
-        let how = server.shutdown.wait();
+        let mut how = server.shutdown.wait()?;
         if !cron_runs(server) {
             continue;
         }
-        log::warning("User requested shutdown...");
+        if server.loading.load(Ordering::Relaxed) || server.async_loading.load(Ordering::Relaxed) {
+            // Half a dataset must not take the place of what is on disk.
+            how.saving = Saving::No;
+        }
+        log::notice("User requested shutdown...");
+        supervised::notify("STOPPING=1\n");
         if !how.now && !replicas_caught_up(server) {
             log::warning("Shutdown was aborted while replicas were catching up.");
             tell(server, &ReplyError::fixed("ERR Errors trying to SHUTDOWN. Check logs."));
@@ -158,13 +177,7 @@ pub fn run(server: &Arc<Server>) -> i32 {
                 finish(server);
                 // The other threads stay where they are until the process is gone.
                 std::mem::forget(world);
-                return 0;
-            }
-            Err(reason) if how.force => {
-                log::warning(&format!("{reason} Ending all the same, as told to."));
-                finish(server);
-                std::mem::forget(world);
-                return 0;
+                return Ok(0);
             }
             Err(reason) => {
                 log::warning(&reason);
@@ -243,6 +256,8 @@ fn tell(server: &Server, error: &ReplyError) {
 }
 
 fn finish(server: &Server) {
+    server.snapshots.end(&server.settings());
+    server.aof.end(server);
     let values = server.config.values();
     let pidfile = super::pidfile::path(&values);
     if let Some(path) = pidfile {

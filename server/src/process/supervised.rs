@@ -52,6 +52,17 @@ pub fn detect(parameter: &str) -> Manager {
     *MANAGER.get_or_init(|| found)
 }
 
+/// Tells systemd that the process has begun, and whoever reads the log what it is to be told.
+pub fn begin() {
+    if manager() == Manager::Systemd {
+        notify("STATUS=Redis is loading...\n");
+        log::notice(
+            "Supervised by systemd. Please make sure you set appropriate values for TimeoutStartSec and TimeoutStopSec \
+             in your service unit.",
+        );
+    }
+}
+
 /// Tells systemd a line such as `READY=1`; nothing when it does not supervise.
 pub fn notify(state: &str) {
     if manager() == Manager::Systemd

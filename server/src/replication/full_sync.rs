@@ -273,6 +273,11 @@ fn stream(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::Result<(
     Ok(())
 }
 
+/// The name of the file for replicas, until all have it.
+pub fn temporary_name() -> String {
+    format!("temp-sync-{}.rdb", std::process::id())
+}
+
 /// The file a snapshot was written to stays as the dump where dumps are kept.
 fn keeps_file(server: &Server) -> bool {
     let settings = server.settings();
@@ -281,13 +286,14 @@ fn keeps_file(server: &Server) -> bool {
 
 fn write_and_send(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::Result<()> {
     let settings = server.settings();
-    let path = settings.dir.join(format!("temp-sync-{}.rdb", std::process::id()));
+    let path = settings.dir.join(temporary_name());
     let group = RefCell::new(group);
     let mut changes = 0;
     let create = |offset: &u64| {
         let announcement = announcement(server, *offset);
         group.borrow_mut().iter_mut().for_each(|replica| replica.announce(&announcement));
-        Ok(io::BufWriter::with_capacity(256 * 1024, File::create(&path)?))
+        let file = server.snapshots.claim_files().and_then(|_claim| File::create(&path))?;
+        Ok(io::BufWriter::with_capacity(256 * 1024, file))
     };
     let begin = |world: &mut World<'_>| {
         changes = server.changes();
@@ -300,9 +306,10 @@ fn write_and_send(server: &Arc<Server>, kind: Kind, group: Vec<Waiting>) -> io::
     }
     written?;
     let mut file = File::open(&path)?;
-    if keeps_file(server) {
-        let kept = snapshot::keep_dump(&path, &settings);
-        snapshot::note_save(server, &kept, changes);
+    if keeps_file(server) && !kind.functions_only {
+        let claim = server.snapshots.claim_files();
+        let kept = claim.and_then(|_claim| snapshot::keep_dump(&path, &settings));
+        snapshot::note_background_save(server, &kept, changes);
     } else {
         let _ = std::fs::remove_file(&path);
     }

@@ -6,6 +6,7 @@ use crate::clock;
 use crate::exec::{Session, SessionFlags};
 use crate::log;
 use crate::net::{Conn, Mail, Socket};
+use crate::process::supervised;
 use crate::server::Server;
 use protocol::reply::write_command;
 use std::io::{self, Read, Write};
@@ -156,6 +157,10 @@ impl Dial<'_> {
         match self.psync(&mut wire)? {
             Psync::Continue { replid } => {
                 log::notice("Successful partial resynchronization with master.");
+                supervised::notify(
+                    "STATUS=MASTER <-> REPLICA sync: Partial Resynchronization accepted. Ready to accept connections in \
+                     read-write mode.\n",
+                );
                 if let Some(replid) = replid {
                     self.rename_history(replid);
                 }
@@ -205,9 +210,14 @@ impl Dial<'_> {
     }
 
     fn psync(&self, wire: &mut Wire<'_>) -> io::Result<Psync> {
-        let replid = self.server.replication.history().replid;
-        let offset = (self.server.log.end() + 1).to_string();
-        log::notice(&format!("Trying a partial resynchronization (request {replid}:{offset})."));
+        let (replid, offset) = match self.server.replication.lacks_history.load(Ordering::Relaxed) {
+            true => ("?".to_owned(), "-1".to_owned()),
+            false => (self.server.replication.history().replid, (self.server.log.end() + 1).to_string()),
+        };
+        log::notice(&match &*replid {
+            "?" => "Partial resynchronization not possible (no history to go on with)".to_owned(),
+            _ => format!("Trying a partial resynchronization (request {replid}:{offset})."),
+        });
         let failover = self.server.replication.failover.asks_target();
         let mut words: Vec<&[u8]> = vec![b"PSYNC", replid.as_bytes(), offset.as_bytes()];
         words.extend(failover.then_some(&b"FAILOVER"[..]));

@@ -17,7 +17,7 @@ pub mod failover;
 pub mod full_sync;
 mod link;
 mod master;
-mod transfer;
+pub mod transfer;
 
 pub use link::{MasterLink, run as run_link};
 pub use master::{Replica, label, serve_request};
@@ -56,6 +56,8 @@ pub struct Replication {
     /// The master is being dialled, and whether it has taken the connection.
     dialling: AtomicBool,
     handshaking: AtomicBool,
+    /// The dataset has no place in any history: there is nothing to go on from.
+    pub lacks_history: AtomicBool,
     /// Something was received from the present master at least once.
     pub ever_synced: AtomicBool,
     /// The database that the master's stream is in, or was in when the link broke.
@@ -104,6 +106,7 @@ impl Replication {
             syncing: AtomicBool::new(false),
             dialling: AtomicBool::new(false),
             handshaking: AtomicBool::new(false),
+            lacks_history: AtomicBool::new(false),
             ever_synced: AtomicBool::new(false),
             stream_db: AtomicUsize::new(0),
             failover: Default::default(),
@@ -290,6 +293,7 @@ impl Replication {
             server.config.note_master(None);
         }
         self.shift_history(server);
+        self.lacks_history.store(false, Ordering::Relaxed);
         server.log.forget_db();
         self.target_changed.notify_all();
         let link = target.link.take();

@@ -14,6 +14,7 @@ use crate::clock;
 use crate::config::DisklessLoad;
 use crate::gate::World;
 use crate::log;
+use crate::process::supervised;
 use crate::server::Server;
 use crate::snapshot::{self, Loaded, Staged};
 use crate::tracking::Changes;
@@ -118,8 +119,8 @@ impl Dial<'_> {
 
     /// Reads the snapshot into a file; nothing of the old dataset is given up before all of it is here.
     fn receive(&self, wire: &mut Wire<'_>, extent: Extent) -> io::Result<PathBuf> {
-        let path = self.server.settings().dir.join(format!("temp-repl-{}.rdb", std::process::id()));
-        let mut file = File::create(&path)?;
+        let path = self.server.settings().dir.join(temporary_name());
+        let mut file = self.server.snapshots.claim_files().and_then(|_claim| File::create(&path))?;
         let received = match extent {
             Extent::UpTo(mark) => receive_until(wire, &mut file, &mark),
             Extent::Bytes(len) => receive_exactly(wire, &mut file, len),
@@ -151,7 +152,7 @@ impl Dial<'_> {
             let world = server.gate.stop_world();
             server.loading.store(true, Ordering::Relaxed);
             // What it holds and where it was in the log are of a history that ends here.
-            crate::aof::switch(server, false);
+            crate::aof::switch_off(server);
             server.replication.kill(server, server.replication.replica_ids().into_iter());
             is_small.then_some(world)
         };
@@ -165,11 +166,10 @@ impl Dial<'_> {
             // Half a dataset is none, and nobody's history: a partial resync would build on what is not there.
             snapshot::flush(server);
             server.replication.change_id(super::random_id());
+            server.replication.lacks_history.store(true, Ordering::Relaxed);
         }
         server.loading.store(false, Ordering::Relaxed);
-        if server.settings().appendonly {
-            crate::aof::switch(server, true);
-        }
+        crate::aof::resume(server);
         loaded
             .map(|_| ())
             .map_err(|error| fault(format!("Failed trying to load the MASTER synchronization DB: {error}")))
@@ -196,7 +196,7 @@ impl Dial<'_> {
         let mut world = server.gate.stop_world();
         let result = match read {
             Ok((staged, loaded, leftover)) => {
-                crate::aof::switch(server, false);
+                crate::aof::switch_off(server);
                 log::notice("MASTER <-> REPLICA sync: Swapping active DB with loaded DB");
                 exchange(server, &staged.keyspace);
                 crate::tracking::all_gone(server);
@@ -204,9 +204,7 @@ impl Dial<'_> {
                 take_over_history(server, &mut world, replid, offset, &loaded);
                 log::notice("MASTER <-> REPLICA sync: Discarding old DB in background");
                 std::thread::spawn(move || drop(staged.keyspace));
-                if server.settings().appendonly {
-                    crate::aof::switch(server, true);
-                }
+                crate::aof::resume(server);
                 Ok(leftover)
             }
             Err(error) => {
@@ -217,6 +215,11 @@ impl Dial<'_> {
         in_progress.store(false, Ordering::Relaxed);
         result
     }
+}
+
+/// The name of the file that a master's snapshot is received into.
+pub fn temporary_name() -> String {
+    format!("temp-repl-{}.rdb", std::process::id())
 }
 
 /// Reads a snapshot from the wire into a keyspace of its own. Returns what was read behind it, too.
@@ -259,6 +262,7 @@ fn take_over_history(
 ) {
     let replication = &server.replication;
     *replication.history.lock() = History { replid, replid2: "0".repeat(40), second_offset: -1 };
+    replication.lacks_history.store(false, Ordering::Relaxed);
     server.log.set_active(true);
     server.log.restart_at(offset);
     forget_offsets(world, offset);
@@ -266,6 +270,9 @@ fn take_over_history(
     // Replicas of ours have followed another history.
     replication.kill(server, replication.replica_ids().into_iter());
     log::notice("MASTER <-> REPLICA sync: Finished with success");
+    supervised::notify(
+        "STATUS=MASTER <-> REPLICA sync: Finished with success. Ready to accept connections in read-write mode.\n",
+    );
 }
 
 /// Exchanges the dataset with another one, with the world at rest. Whoever watches a key of either learns of it, and so does

@@ -142,7 +142,7 @@ fn may_run(cx: &Cx<'_>, task: &Task<'_>) -> Result<(), ReplyError> {
             return fail("READONLY Can not run script with write flag on readonly replica");
         }
         if batch.disk_failed && !batch.role_is_replica && !cx.session.is_obeyed() {
-            return Err(cx.server.persistence.write_refusal());
+            return Err(cx.server.persistence.write_refusal(cx.settings));
         }
         if task.read_only {
             return fail("ERR Can not execute a script with write flag using *_ro command.");
@@ -362,7 +362,7 @@ impl<'r, 'c> Run<'r, 'c> {
             return Err(ReplyError::READ_ONLY);
         }
         if cx.batch.disk_failed && !cx.batch.role_is_replica {
-            return Err(cx.server.persistence.write_refusal());
+            return Err(cx.server.persistence.write_refusal(cx.settings));
         }
         if lacks_replicas(cx) { Err(ReplyError::NO_REPLICAS) } else { Ok(()) }
     }

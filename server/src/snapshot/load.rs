@@ -155,7 +155,8 @@ pub fn read_into_dataset(server: &Server, path: &Path, replaces: bool) -> Result
     Ok(())
 }
 
-fn note_load(filler: &Filler<'_>, report: &LoadReport) {
+/// Notes what was read from an RDB file: what INFO and the log tell of it.
+pub fn note_load(filler: &Filler<'_>, report: &LoadReport) {
     let keys = report.keys - filler.expired;
     let persistence = &filler.server.persistence;
     persistence.loaded_keys.store(keys, Ordering::Relaxed);

@@ -101,7 +101,7 @@ impl IoThread {
             // Otherwise it has been served, and its reply is in the mail.
             if crate::blocking::forget(&self.executor.server, &mut conn.session) {
                 let reply = crate::blocking::timeout_reply(conn.session.resp);
-                crate::blocking::count_end(turn.server, &self.executor.stats, waiter.command, None);
+                crate::blocking::count_end(turn.server, &self.executor.stats, &waiter, None);
                 self.answer(turn, client, &reply, None);
             }
         }
