@@ -214,6 +214,9 @@ impl Executor {
 
     #[inline]
     fn settle(&mut self, session: &mut Session, out: &mut Vec<u8>, start: usize, outcome: &Outcome) {
+        if session.is(SessionFlags::ASKING) {
+            end_asking(session, outcome);
+        }
         let is_over = match outcome {
             Outcome::Done => true,
             Outcome::Wait(wait) => !matches!(wait, Wait::Keys),
@@ -250,6 +253,7 @@ impl Executor {
         }
     }
 
+    /// Checks that a command may run now, and runs it, or queues it.
     fn admit(
         &mut self,
         batch: &Batch,
@@ -259,37 +263,14 @@ impl Executor {
         world: Option<&mut dyn AtRest>,
         attendant: Option<&mut dyn Attendant>,
     ) -> Outcome {
-        if !session.is(SessionFlags::ASKING) {
-            return self.admit_asked(batch, session, argv, out, world, attendant, false);
-        }
-        session.flags.remove(SessionFlags::ASKING);
-        let outcome = self.admit_asked(batch, session, argv, out, world, attendant, true);
-        // It holds for one command, or for one transaction: a client follows ASK with ASKING, MULTI and the rest.
-        let will_be_called_again =
-            matches!(outcome, Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed);
-        if will_be_called_again || session.multi.is_some() {
-            session.flags.insert(SessionFlags::ASKING);
-        }
-        outcome
-    }
-
-    /// `asking`: ASKING came before this command, or before its transaction.
-    #[allow(clippy::too_many_arguments)] // As `run`.
-    fn admit_asked(
-        &mut self,
-        batch: &Batch,
-        session: &mut Session,
-        argv: Argv<'_>,
-        out: &mut Vec<u8>,
-        world: Option<&mut dyn AtRest>,
-        attendant: Option<&mut dyn Attendant>,
-        asking: bool,
-    ) -> Outcome {
         let expected_slot = self.expected_slot.take();
         let command = match find(session, argv) {
             Ok(command) => command,
             Err((None, _)) if is_http(argv.name()) => return self.turn_away_http(batch, session),
-            Err((known, error)) => return self.refuse(session, known, &error, out),
+            Err((known, error)) => {
+                session.last_command = known;
+                return self.refuse(session, known, &error, out);
+            }
         };
         session.last_command = Some(command);
         let target = match command {
@@ -302,6 +283,7 @@ impl Executor {
             false => command.spec.flags,
         };
         let (server, evicted) = (&self.server, Cell::default());
+        let asking = session.is(SessionFlags::ASKING);
         let checked = Checked { server, batch, session, command, flags, argv, target, asking, evicted };
         let verdict = checks::all(&checked);
         if let Some(mut evicted) = checked.evicted.take() {
@@ -763,6 +745,17 @@ fn send_off(server: &Server, session: &Session, deliveries: &mut Vec<Delivery>, 
             delivery.give(session, pushes);
         }
         server.post(delivery.thread, Mail::Deliver { delivery: Box::new(delivery), publisher: session.id });
+    }
+}
+
+/// ASKING holds for one command, or for one transaction: a client follows ASK with ASKING, MULTI and the rest.
+#[cold]
+fn end_asking(session: &mut Session, outcome: &Outcome) {
+    let will_be_called_again =
+        matches!(outcome, Outcome::NeedsWorld | Outcome::NeedsAttendant | Outcome::Postponed);
+    let was_it = session.last_command.is_some_and(|last| last.spec.name == "asking");
+    if !(will_be_called_again || was_it || session.multi.is_some()) {
+        session.flags.remove(SessionFlags::ASKING);
     }
 }
 
