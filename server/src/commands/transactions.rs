@@ -72,7 +72,7 @@ fn run(cx: &mut Cx<'_>, multi: &mut Multi) -> Done {
         call(cx, command, argv, &mut timer);
     }
     cx.keys.focus(None);
-    timer.end_run(cx.stats);
+    cx.looked_at_clock = timer.end_run(cx.stats);
     cx.command = outer;
     // What is logged is what the commands logged, not EXEC.
     cx.keys.effects.keep_out_of_log();

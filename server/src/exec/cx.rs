@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::stats::ThreadStats;
 use protocol::{Argv, Reply};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The world at rest, for commands that asked for it ([`super::spec::Flags::EXCLUSIVE`]).
 pub trait AtRest {
@@ -55,6 +56,8 @@ pub struct Cx<'a> {
     pub in_script: bool,
     /// What TIME has told the script, to which the clock stands still.
     pub script_time_us: Option<i64>,
+    /// When a command that times others has just done so, as its last act: it need not be done again.
+    pub looked_at_clock: Option<Instant>,
     /// Who serves clients while a script takes its time; only there for commands that run scripts.
     pub attendant: Option<&'a mut (dyn Attendant + 'a)>,
 }

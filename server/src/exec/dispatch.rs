@@ -276,6 +276,7 @@ impl Executor {
         let target = match command {
             c if c.one_key_first => Target::One(expected_slot.unwrap_or_else(|| Slot::of(argv.get(1)))),
             c if c.spec.keys.is_empty() => Target::None,
+            c if c.has(Flags::RUNS_SCRIPT) && names_one_key(argv) => Target::One(Slot::of(argv.get(3))),
             _ => Target::Keys,
         };
         let flags = match command.has(Flags::RUNS_SCRIPT) {
@@ -372,6 +373,7 @@ impl Executor {
                 is_retry: false,
                 in_script: false,
                 script_time_us: None,
+                looked_at_clock: None,
                 attendant: match attendant {
                     Some(attendant) => Some(&mut *attendant),
                     None => None,
@@ -503,6 +505,7 @@ impl Executor {
 /// Runs a command's handler, with all that is counted about it. Its keys are locked.
 pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &mut Timer) {
     timer.before(command, cx.stats);
+    cx.looked_at_clock = None;
     let dirty_before = cx.keys.effects.dirty;
     let start = cx.reply.out.len();
     let skipped = if command.is_subcommand { 2 } else { 1 };
@@ -550,7 +553,7 @@ pub fn call(cx: &mut Cx<'_>, command: &'static Command, argv: Argv<'_>, timer: &
         false => cx.settings.slowlog_slower_than_micros,
     };
     let is_fine = (0..RUNS_FROM_MICROS).contains(&slower_than);
-    let Some(nanos) = timer.after(command, is_fine, cx.stats) else { return };
+    let Some(nanos) = timer.after(command, is_fine, cx.stats, cx.looked_at_clock) else { return };
     let event = if command.has(Flags::FAST) { Event::FastCommand } else { Event::Command };
     cx.server.latency.note(cx.settings.latency_monitor_threshold_ms, event, nanos / 1000);
     if slower_than >= 0 && nanos / 1000 >= slower_than as u64 && !command.has(Flags::SKIP_SLOWLOG) {
@@ -603,15 +606,22 @@ impl Timer {
         }
     }
 
-    /// A command has run. Returns the time it took, with its run, in nanoseconds; `None` while the run goes on.
+    /// A command has run; `now`, if it has just looked at the clock itself. Returns the time it took, with its run, in
+    /// nanoseconds; `None` while the run goes on.
     #[inline]
-    fn after(&mut self, command: &'static Command, is_fine: bool, stats: &ThreadStats) -> Option<u64> {
+    fn after(
+        &mut self,
+        command: &'static Command,
+        is_fine: bool,
+        stats: &ThreadStats,
+        now: Option<Instant>,
+    ) -> Option<u64> {
         let calls = self.run.map_or(0, |(_, calls)| calls) + 1;
         self.run = Some((command, calls));
         if command.spec.flags.intersects(Flags::FAST | Flags::BRIEF) && calls < RUN_CALLS && !is_fine {
             return None;
         }
-        Some(self.end_run(stats))
+        Some(self.end_run_at(now.unwrap_or_else(clock::monotonic), stats))
     }
 
     /// A command has begun and will be run again: its time is nobody's.
@@ -620,9 +630,16 @@ impl Timer {
         *self = Timer::start();
     }
 
-    pub fn end_run(&mut self, stats: &ThreadStats) -> u64 {
-        let Some((command, calls)) = self.run.take() else { return 0 };
+    /// Accounts for the run that goes on. If there is one, it looks at the clock, and returns what it saw.
+    pub fn end_run(&mut self, stats: &ThreadStats) -> Option<Instant> {
+        self.run?;
         let now = clock::monotonic();
+        self.end_run_at(now, stats);
+        Some(now)
+    }
+
+    fn end_run_at(&mut self, now: Instant, stats: &ThreadStats) -> u64 {
+        let Some((command, calls)) = self.run.take() else { return 0 };
         let nanos = now.duration_since(self.mark).as_nanos() as u64;
         self.mark = now;
         stats.ran(command.id, nanos, calls);
@@ -641,6 +658,11 @@ fn account(stats: &ThreadStats, effects: &Effects) {
         stats.misses.add(misses);
         stats.expired.add(expired);
     }
+}
+
+/// Whether a script is given one key, which most are.
+fn names_one_key(argv: Argv<'_>) -> bool {
+    argv.len() > 3 && argv.get(2) == b"1"
 }
 
 /// Least time between two warnings of HTTP.

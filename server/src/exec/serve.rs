@@ -57,6 +57,7 @@ pub fn serve(tools: Tools<'_>, keys: Keys<'_>) {
                 is_retry: true,
                 in_script: false,
                 script_time_us: None,
+                looked_at_clock: None,
                 attendant: None,
             };
             let argv = waiter.argv.as_argv();

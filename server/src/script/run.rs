@@ -272,7 +272,7 @@ impl<'r, 'c> Run<'r, 'c> {
     }
 
     fn finish(mut self, ended: Ended) -> Outcome {
-        self.timer.end_run(self.cx.stats);
+        self.cx.looked_at_clock = self.timer.end_run(self.cx.stats);
         self.set_propagated(true, true);
         if self.end == Some(End::Restart) {
             self.cx.session.debugger = self.debugger.take();
