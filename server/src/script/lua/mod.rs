@@ -41,15 +41,30 @@ const FEW_KEYS: usize = 2;
 const FEW_ARGS: usize = 16;
 const FEW_BYTES: usize = 1024;
 
+/// Up to so many arguments there is a function that takes just as many.
+const COUNTED_ARGS: usize = 3;
+
 /// Scripts and functions live in separate worlds of the same state.
 struct World {
     view: Table,
     run_script: Function,
-    /// By the number of keys.
-    run_with_few: [Function; FEW_KEYS + 1],
+    run_with_few: [FewKeys; FEW_KEYS + 1],
     run_function: Function,
     load_library: Function,
     sweep: Function,
+}
+
+/// What runs scripts with a certain number of keys.
+struct FewKeys {
+    /// By the number of arguments.
+    counted: [Function; COUNTED_ARGS + 1],
+    any: Function,
+}
+
+impl FewKeys {
+    fn with(&self, args: usize) -> &Function {
+        self.counted.get(args).unwrap_or(&self.any)
+    }
 }
 
 pub struct Interpreter {
@@ -208,7 +223,7 @@ impl Interpreter {
         let result = (|| {
             if let (Some(words), false) = (Self::few(job), is_debugged) {
                 let _limited = Limited::soon(&self.lua);
-                let run = &world.run_with_few[job.keys.len()];
+                let run = world.run_with_few[job.keys.len()].with(job.args.len());
                 return HOST.set(host, || run.call::<(bool, Returned)>((function, words)));
             }
             let (keys, args) = (self.array(job.keys)?, self.array(job.args)?);
@@ -337,14 +352,18 @@ impl World {
     fn new(lua: &Lua, bridge: &Rc<Bridge>, libraries: &Table, kind: &str) -> mlua::Result<World> {
         let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE_NAME).into_function()?;
         let world: Table = prelude.call((bridge.table(lua)?, lua.globals(), libraries, kind))?;
+        let runner: Function = world.get("runner")?;
+        let few = |keys: usize| -> mlua::Result<FewKeys> {
+            let counted = |args: usize| runner.call((keys, args));
+            Ok(FewKeys {
+                counted: [counted(0)?, counted(1)?, counted(2)?, counted(3)?],
+                any: runner.call(keys)?,
+            })
+        };
         Ok(World {
             view: world.get("view")?,
             run_script: world.get("run_script")?,
-            run_with_few: [
-                world.get("run_without_keys")?,
-                world.get("run_with_one_key")?,
-                world.get("run_with_two_keys")?,
-            ],
+            run_with_few: [few(0)?, few(1)?, few(2)?],
             run_function: world.get("run_function")?,
             load_library: world.get("load_library")?,
             sweep: world.get("sweep")?,

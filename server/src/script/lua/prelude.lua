@@ -244,21 +244,21 @@ local function run_script(f, keys, args)
   return xpcall(f, on_error)
 end
 
--- Few keys and arguments come one by one. The last of these is a nil of the host's, which no table shows.
-
-local function run_without_keys(f, ...)
-  globals.KEYS, globals.ARGV = {}, {...}
-  return xpcall(f, on_error)
-end
-
-local function run_with_one_key(f, key, ...)
-  globals.KEYS, globals.ARGV = {key}, {...}
-  return xpcall(f, on_error)
-end
-
-local function run_with_two_keys(f, one, other, ...)
-  globals.KEYS, globals.ARGV = {one, other}, {...}
-  return xpcall(f, on_error)
+-- Makes what runs a script with so many keys and arguments, which come one by one; any number of arguments, where none is
+-- said. The last that comes is a nil of the host's, which no table shows. A function that knows how many there are is made
+-- from its text, since it need not gather them.
+local function runner(keys, args)
+  local parameters, key_list, arg_list = 'f', '', ''
+  for i = 1, keys do
+    parameters, key_list = parameters .. ', key' .. i, key_list .. 'key' .. i .. ', '
+  end
+  for i = 1, args or 0 do
+    parameters, arg_list = parameters .. ', arg' .. i, arg_list .. 'arg' .. i .. ', '
+  end
+  if not args then parameters, arg_list = parameters .. ', ...', '...' end
+  local text = 'local globals, xpcall, on_error = ... return function(' .. parameters .. ') globals.KEYS, globals.ARGV = {' ..
+    key_list .. '}, {' .. arg_list .. '} return xpcall(f, on_error) end'
+  return base.loadstring(text, '=prelude')(globals, xpcall, on_error)
 end
 
 local function run_function(f, keys, args)
@@ -293,7 +293,6 @@ end
 own[next_in_view] = true
 
 return {
-  view = view,
-  run_without_keys = run_without_keys, run_with_one_key = run_with_one_key, run_with_two_keys = run_with_two_keys,
+  view = view, runner = runner,
   run_script = run_script, run_function = run_function, load_library = load_library, sweep = sweep,
 }
