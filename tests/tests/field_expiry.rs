@@ -237,6 +237,8 @@ fn a_replica_waits_for_its_master_and_hides_what_is_overdue() {
     call(c, "DEBUG SET-ACTIVE-EXPIRE 0");
     call(c, "HSET small c 3");
     call(c, "HPEXPIRE small 100 FIELDS 1 c");
+    // Until it has come it is not there either.
+    expect(c, "WAIT 1 10000", ":1");
     wait_until("it is hidden there", SOON, || {
         let r = &mut replica.client();
         numbers(r, "HTTL small FIELDS 3 a b c")[2] == -2
