@@ -24,8 +24,8 @@ pub struct ConfFile {
 }
 
 impl ConfFile {
-    /// Takes the file of this name in `dir` for this process, and makes an empty one if there is none. The error says why it cannot be had.
-    /// Returns what is in it, too.
+    /// Takes the file of this name in `dir` for this process, and makes an empty one if there is none. Returns what is in
+    /// it, too. The error says why it cannot be had.
     pub fn open(dir: &Path, name: &str) -> io::Result<(ConfFile, Vec<u8>)> {
         let path = dir.join(name);
         let mut file = loop {

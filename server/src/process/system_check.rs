@@ -1,6 +1,6 @@
 //! `--check-system`: what on this machine makes a server slow. The names of the checks are stock's.
 //!
-//! Its check of memory overcommit has no place here: a snapshot does not fork, so it needs no promise of memory.
+//! Of memory overcommit it minds only that it may be off: a snapshot does not fork, so it needs no promise of memory.
 
 use super::limits::cpu_of_process;
 use crate::clock;
