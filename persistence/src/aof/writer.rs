@@ -215,11 +215,6 @@ impl<S: Storage> AofWriter<S> {
         self.remove_history()
     }
 
-    /// A rewrite came to nothing: its base is removed, and the increments go on as they are.
-    pub fn abandon_rewrite(&mut self) -> io::Result<()> {
-        self.storage.remove(&self.names.path(&self.names.temporary_base()))
-    }
-
     /// Removes the files of the past, and then their names from the manifest.
     pub fn remove_history(&mut self) -> io::Result<Vec<String>> {
         let mut removed = Vec::new();
